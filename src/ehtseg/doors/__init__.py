@@ -1,0 +1,1 @@
+"""The ways in: they parse, call and print; nothing is computed here."""

@@ -1,0 +1,1 @@
+"""One verb a file, each the whole story of that verb in one screen."""

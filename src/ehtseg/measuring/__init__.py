@@ -1,0 +1,1 @@
+"""From masks and motion to traces, beats and kinetics. Numpy only, never torch."""

@@ -1,0 +1,1 @@
+"""The networks: images in, logits of the same height and width out."""

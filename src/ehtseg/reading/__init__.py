@@ -1,0 +1,1 @@
+"""From files to arrays: videos, labelled frames, masks, augmentation."""

@@ -1,0 +1,201 @@
+"""Every decision in one frozen, typed recipe; YAML in and out. Defaults are written here, once."""
+
+from __future__ import annotations
+
+import difflib
+import hashlib
+import json
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from ehtseg.records import UserError, written_whole
+
+Positive = Annotated[int, Field(gt=0)]
+Count = Annotated[int, Field(ge=0)]
+Share = Annotated[float, Field(ge=0, le=1)]
+
+
+class _Decisions(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid", validate_default=True)
+
+
+class DataRecipe(_Decisions):
+    """How labelled frames are split, sized and varied."""
+
+    split: Literal["recording", "blocks", "random"] = "recording"
+    shares: tuple[Share, Share, Share] = (0.72, 0.12, 0.16)  # train, validation, test
+    counts: tuple[Count, Count, Count] | None = None  # exact numbers; only for split: random
+    guard_frames: Count = 10  # training frames this near to a held-out frame are left out
+    size: Positive | None = 256  # the network sees frames of about size x size pixels
+    augment: Literal["none", "flips", "strong"] = "strong"
+
+
+class NetRecipe(_Decisions):
+    """Which network, what is transferred into it, and what stays fixed."""
+
+    name: str = "resnet50"
+    profile: Literal["modern", "paper"] = "modern"
+    transfer: Count | Literal["all"] | tuple[str, ...] = "all"  # encoder stages, or layer names
+    freeze: Count | Literal["all"] = 0  # encoder stages that stay fixed
+    freeze_mode: Literal["inference", "weights_only", "all_but_norm"] = "inference"
+    weights: str | None = None  # a safetensors file; else the search order of nets/weights.py
+    init: Literal["xavier", "he"] = "xavier"  # of everything that is not transferred
+    width: Positive = 16  # plain U-Net: channels of the first level
+    depth: Positive = 4  # plain U-Net: number of halvings
+    norm: Literal["none", "batch", "instance"] = "none"  # plain U-Net
+    up: Literal["transpose", "up_conv", "bilinear"] = "transpose"  # plain U-Net
+    padding: Literal["same", "valid"] = "same"  # plain U-Net
+    dropout: Share = 0.0
+
+
+class FitRecipe(_Decisions):
+    """How the network is trained."""
+
+    loss: str = "bce+dice"
+    focal_alpha: Share = 0.8
+    focal_gamma: Annotated[float, Field(ge=0)] = 2.0
+    optimizer: Literal["adamw", "adam", "sgd"] = "adamw"
+    lr: Annotated[float, Field(gt=0)] = 5e-4
+    schedule: Literal["one_cycle", "cosine", "poly", "constant"] = "one_cycle"
+    weight_decay: Annotated[float, Field(ge=0)] = 1e-2
+    momentum: Share = 0.9  # sgd only
+    epochs: Positive | None = None  # None: 20 with a transferred encoder, 40 from scratch
+    images_per_epoch: Positive | None = None  # None: one pass, but at least 160 draws
+    batch: Positive = 8
+    accumulate: Positive = 1
+    clip_norm: Annotated[float, Field(gt=0)] | None = 1.0
+    early_stop_epochs: Positive | None = None
+    checkpoint: Literal["last", "best"] = "last"  # which one segments and is scored
+    seed: Count = 0
+    precision: Literal["auto", "fp32", "bf16", "fp16"] = "auto"
+    threads: Positive | None = None  # None: what the machine has
+    workers: Count | None = None  # None: chosen from the machine; never changes a result
+
+
+class SegmentRecipe(_Decisions):
+    """How a trained network is run over frames."""
+
+    engine: Literal["auto", "torch"] = "auto"
+    precision: Literal["auto", "fp32", "bf16", "fp16"] = "auto"
+    batch: Positive | None = None  # None: 4 on a CPU, 16 on a GPU
+    threshold: Share | None = None  # None: the one chosen on validation, from the run folder
+
+
+class MeasureRecipe(_Decisions):
+    """How behaviour is measured from masks and motion."""
+
+
+class Recipe(_Decisions):
+    """The whole recipe.
+
+    >>> Recipe().net.name
+    'resnet50'
+    """
+
+    data: DataRecipe = DataRecipe()
+    net: NetRecipe = NetRecipe()
+    fit: FitRecipe = FitRecipe()
+    segment: SegmentRecipe = SegmentRecipe()
+    measure: MeasureRecipe = MeasureRecipe()
+
+    @property
+    def epochs(self) -> int:
+        """Number of epochs: the given one, else 20 with a transferred encoder and 40 without."""
+        scratch = self.net.name == "unet" or self.net.transfer in (0, ())
+        return self.fit.epochs or (40 if scratch else 20)
+
+    @property
+    def sha256(self) -> str:
+        """Hash of every decision, independent of the order of keys."""
+        text = json.dumps(self.model_dump(mode="json"), sort_keys=True)
+        return hashlib.sha256(text.encode()).hexdigest()
+
+
+PROFILES: dict[str, dict[str, Any]] = {
+    # ends well every time: measured in docs/log.md
+    "modern": {},
+    # what the paper states or most plausibly did: shared protocol, sections 10.3 and 10.8
+    "paper": {
+        "data": {"augment": "none", "split": "random"},
+        "net": {"profile": "paper"},
+        "fit": {
+            "loss": "focal_scalar",
+            "optimizer": "adam",
+            "lr": 1e-3,
+            "schedule": "constant",
+            "weight_decay": 0.0,
+            "clip_norm": None,
+        },
+    },
+}
+
+
+def read_recipe(path: Path) -> dict[str, Any]:
+    """The decisions written in a YAML file, as nested dicts (checked later, by `make_recipe`).
+
+    Raises: UserError for a missing file, broken YAML, or YAML that is not a mapping.
+    """
+    try:
+        decisions = yaml.safe_load(path.read_text(encoding="utf-8")) or {}
+    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+        reason = " ".join(str(error).split())
+        raise UserError(f"a readable YAML recipe at {path}", reason, "Correct the file.") from error
+    if not isinstance(decisions, dict):
+        raise UserError(
+            f"a recipe of sections (data, net, fit, segment, measure) in {path}",
+            f"a {type(decisions).__name__}",
+            "Write for example:  fit: {epochs: 20}",
+        )
+    return decisions
+
+
+def make_recipe(*layers: dict[str, Any]) -> Recipe:
+    """One recipe from layers of decisions; a later layer wins.
+
+    Raises: UserError that names every unknown key with the nearest right ones, and every value
+    that does not fit with what is allowed.
+
+    >>> make_recipe({"fit": {"epochs": 5}}, {"net": {"name": "unet"}}).epochs
+    5
+    """
+    merged: dict[str, Any] = {}
+    for layer in layers:
+        for section, decisions in layer.items():
+            if isinstance(decisions, dict) and isinstance(merged.get(section, {}), dict):
+                merged[section] = {**merged.get(section, {}), **decisions}
+            else:
+                merged[section] = decisions
+    try:
+        return Recipe.model_validate(merged)
+    except ValidationError as error:
+        said = "; ".join(dict.fromkeys(_say(e) for e in error.errors()))
+        raise UserError(
+            "a recipe of known keys and possible values", said, "Correct these keys."
+        ) from error
+
+
+def write_recipe(recipe: Recipe, path: Path) -> None:
+    """Write the whole recipe as YAML, with every default spelled out."""
+    with written_whole(path) as beside:
+        beside.write_text(
+            yaml.safe_dump(recipe.model_dump(mode="json"), sort_keys=False), encoding="utf-8"
+        )
+
+
+def _say(error: Any) -> str:
+    where = ".".join(str(part) for part in error["loc"])
+    if error["type"] != "extra_forbidden":
+        return f"{where}: {error['input']!r} ({error['msg']})"
+    known = _keys_of(error["loc"][:-1])
+    near = difflib.get_close_matches(str(error["loc"][-1]), known, n=3, cutoff=0.5) or known
+    return f"unknown key {where} (nearest: {', '.join(near)})"
+
+
+def _keys_of(section: tuple[Any, ...]) -> list[str]:
+    model: Any = Recipe
+    for name in section:
+        model = model.model_fields[name].annotation
+    return list(model.model_fields)

@@ -1,0 +1,1 @@
+"""From frames to probabilities with a trained network, and pictures of the result."""
