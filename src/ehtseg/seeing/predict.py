@@ -1,0 +1,53 @@
+"""The one function from frames to probabilities: validation, evaluation and segmentation use it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import cv2
+import numpy as np
+
+from ehtseg.reading.geometry import to_working_size
+from ehtseg.records import Array
+from ehtseg.seeing.engines import Engine
+
+
+def predict(engine: Engine, images: Sequence[Array], size: int | None) -> list[Array]:
+    """Probability of tissue in every pixel of every frame, at the frames' own resolution.
+
+    Frames are uint8 (H, W) or (H, W, 3) and may differ in size. Each is shrunk to the working
+    size, run through the engine, and its logits (not its mask) are brought back to full size.
+    Returns one float32 (H, W) in [0, 1] a frame.
+    """
+    small = [to_working_size(image, size) for image in images]
+    logits: list[Array] = []
+    start = 0
+    while start < len(small):
+        stop = start + 1
+        while stop < len(small) and small[stop].shape == small[start].shape:
+            stop += 1
+        logits.extend(engine(as_batch(small[start:stop])))
+        start = stop
+    return [
+        probability(enlarge(logits_hw, image.shape[:2]))
+        for logits_hw, image in zip(logits, images, strict=True)
+    ]
+
+
+def as_batch(images: Sequence[Array]) -> Array:
+    """Frames uint8 (H, W) or (H, W, 3) of one shape -> float32 (B, C, H, W) in [0, 1]."""
+    stack = np.stack(images)
+    stack_BCHW = stack[:, None] if stack.ndim == 3 else stack.transpose(0, 3, 1, 2)
+    return stack_BCHW.astype(np.float32) / np.float32(255)
+
+
+def enlarge(logits_hw: Array, shape: tuple[int, int]) -> Array:
+    """Logits brought to the shape (H, W) by bilinear interpolation."""
+    if logits_hw.shape == shape:
+        return logits_hw
+    return cv2.resize(logits_hw, (shape[1], shape[0]), interpolation=cv2.INTER_LINEAR)
+
+
+def probability(logits_HW: Array) -> Array:
+    """The logistic function, without overflow: float32 in, float32 out."""
+    return np.float32(0.5) * (np.tanh(np.float32(0.5) * logits_HW) + np.float32(1))

@@ -1,0 +1,154 @@
+"""The run folder: everything that answers, next year, which code, data and decisions made it.
+
+recipe.yaml          every decision, defaults spelled out
+run.json             what was resolved and found: versions, machine, hashes, split, threshold
+last.safetensors     weights after the last epoch
+best.safetensors     weights of the epoch with the best validation Dice
+history.csv, .png    one row an epoch, and its picture
+resume.safetensors   state of an unfinished training; gone when it has finished
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import load_file, save_file
+
+from ehtseg.nets.build import build
+from ehtseg.recipe import Recipe, make_recipe, read_recipe
+from ehtseg.records import UserError, written_whole
+
+NOTE_KEY = "ehtseg"  # the one metadata key of our safetensors: several would be written unsorted
+
+
+@dataclass(frozen=True)
+class RunFolder:
+    """One trained network on disk: where it stands, how it was made, what was found."""
+
+    path: Path
+    recipe: Recipe
+    facts: dict[str, Any]  # run.json
+
+    @property
+    def threshold(self) -> float:
+        """Probability above which a pixel is tissue, chosen on the validation frames."""
+        return float(self.facts.get("threshold", 0.5))
+
+    @property
+    def finished(self) -> bool:
+        """Whether training came to its end."""
+        return self.facts.get("status") == "finished"
+
+    @property
+    def weights_file(self) -> Path:
+        """The checkpoint that segments and is scored: the recipe's choice."""
+        return self.path / f"{self.recipe.fit.checkpoint}.safetensors"
+
+    def net(self) -> torch.nn.Module:
+        """The trained network, in evaluation mode.
+
+        Raises: UserError where the weights are missing, damaged or of another architecture.
+        """
+        tensors, _ = read_tensors(self.weights_file)
+        wanted = self.facts.get("files", {}).get(self.weights_file.name)
+        if self.finished and wanted != sha256_of(self.weights_file):
+            raise UserError(
+                f"the weights that {self.path}/run.json describes",
+                f"another file as {self.weights_file.name}",
+                "Copy the run folder again from where it was trained.",
+            )
+        net = build(self.recipe.net, seed=self.recipe.fit.seed, card=self.facts["card"])
+        fit_tensors(net, tensors, self.weights_file)
+        return net.eval()
+
+
+def open_run(path: Path) -> RunFolder:
+    """Open a run folder.
+
+    Raises: UserError for a folder that is missing, foreign, unfinished without any checkpoint,
+    or written by a newer ehtseg.
+    """
+    cure = "Give the folder that `ehtseg train --out` made."
+    if not (path / "run.json").is_file():
+        found = "no such folder" if not path.exists() else "a folder without run.json"
+        raise UserError(f"a run folder at {path}", found, cure)
+    try:
+        facts = json.loads((path / "run.json").read_text(encoding="utf-8"))
+        card, status = facts["card"], facts["status"]
+    except (ValueError, KeyError, TypeError) as error:
+        raise UserError(
+            f"the record of a training in {path}/run.json", f"something else ({error!r})", cure
+        ) from error
+    if not isinstance(card, dict) or not isinstance(status, str):
+        raise UserError(f"the record of a training in {path}/run.json", "other types", cure)
+    return RunFolder(path, make_recipe(read_recipe(path / "recipe.yaml")), facts)
+
+
+def write_facts(path: Path, facts: dict[str, Any]) -> None:
+    """Write run.json (sorted keys, one place)."""
+    with written_whole(path / "run.json") as beside:
+        beside.write_text(json.dumps(facts, indent=1, sort_keys=True) + "\n", encoding="utf-8")
+
+
+def write_tensors(tensors: dict[str, torch.Tensor], note: dict[str, Any], path: Path) -> None:
+    """Write tensors as safetensors with one metadata key of sorted JSON and no time stamp."""
+    whole = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
+    with written_whole(path) as beside:
+        save_file(whole, beside, metadata={NOTE_KEY: json.dumps(note, sort_keys=True)})
+
+
+def read_tensors(path: Path) -> tuple[dict[str, torch.Tensor], dict[str, Any]]:
+    """Tensors and note of a file of ours.
+
+    Raises: UserError where the file is missing, damaged, a pickle, or not ours.
+    """
+    expected = f"network weights written by ehtseg at {path}"
+    cure = "Copy the run folder again, or train it again."
+    if not path.is_file():
+        raise UserError(expected, "no such file", cure)
+    try:
+        with safe_open(path, framework="pt") as file:
+            metadata = file.metadata() or {}
+        tensors = load_file(path)
+    except (SafetensorError, OSError) as error:
+        raise UserError(expected, _what_it_is(path, error), cure) from error
+    if NOTE_KEY not in metadata:
+        raise UserError(expected, "safetensors without the note of ehtseg", cure)
+    return tensors, json.loads(metadata[NOTE_KEY])
+
+
+def fit_tensors(net: torch.nn.Module, tensors: dict[str, torch.Tensor], source: Path) -> None:
+    """Load tensors into a network; every name and shape has to fit.
+
+    Raises: UserError that counts and names what does not fit.
+    """
+    own = net.state_dict()
+    wrong = [k for k in own if k not in tensors or tensors[k].shape != own[k].shape]
+    wrong += [k for k in tensors if k not in own]
+    if wrong:
+        raise UserError(
+            f"weights of the recipe's network in {source}",
+            f"another architecture: {len(wrong)} tensors do not fit, {wrong[0]} first",
+            "Use the recipe.yaml and the weights of one and the same run.",
+        )
+    net.load_state_dict(tensors)
+
+
+def sha256_of(path: Path) -> str:
+    """SHA-256 of a file's bytes."""
+    with open(path, "rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _what_it_is(path: Path, error: Exception) -> str:
+    with open(path, "rb") as file:
+        start = file.read(2)
+    if start == b"PK" or start[:1] == b"\x80":
+        return "a pickle, which may run any code when it is opened"
+    return f"a damaged or foreign file ({error})"
