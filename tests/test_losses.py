@@ -164,7 +164,7 @@ def test_gradient_descends(batch, name):
         value = loss_of(name)(logits, masks)
         (gradient,) = torch.autograd.grad(value, logits)
         logits = (logits - 5 * gradient).detach().requires_grad_()
-        values.append(float(value))
+        values.append(float(value.detach()))
     assert all(later < earlier for earlier, later in pairwise(values))
 
 
