@@ -110,7 +110,7 @@ def _light_levels(
     if record.gamma != 1:
         picture = picture**record.gamma
     if record.contrast != 1 or record.brightness:
-        mean = picture.mean()
+        mean = float(picture.numpy().mean())  # numpy's sum does not depend on threads
         picture = (picture - mean) * record.contrast + mean + record.brightness
     if len(picture) == 3 and record.tint != (1.0, 1.0, 1.0):
         picture = picture * torch.tensor(record.tint)[:, None, None]

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
 import torch
 
-from ehtseg.records import Array
+from ehtseg.records import Array, UserError
 
 Precision = Literal["fp32", "bf16", "fp16"]
 Engine = Callable[[Array], Array]  # images_BCHW float32 in [0, 1] -> logits_BHW float32
@@ -69,6 +70,21 @@ def os_isa_limit() -> str:
 def flush_denormals() -> None:
     """Let tiny numbers be zero, before the first parallel operation: they slow convolutions."""
     torch.set_flush_denormal(True)
+
+
+@contextmanager
+def memory_watched(lower: str) -> Iterator[None]:
+    """Turn "out of memory", in any of torch's words, into what to lower.
+
+    Raises: UserError naming `lower`.
+    """
+    try:
+        yield
+    except (MemoryError, RuntimeError) as error:
+        said = str(error).lower()
+        if isinstance(error, MemoryError) or "out of memory" in said or "allocate memory" in said:
+            raise UserError("enough memory", "out of memory", f"Choose {lower}.") from error
+        raise
 
 
 class TorchEngine:

@@ -1,0 +1,114 @@
+"""Training batches as pure functions of (seed, epoch, position), whoever computes them and when."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+
+import cv2
+import numpy as np
+import torch
+
+from ehtseg.reading.augment import apply, draw
+from ehtseg.reading.dataset import Dataset
+from ehtseg.reading.geometry import to_working_size, working_shape
+from ehtseg.recipe import DataRecipe, FitRecipe, Recipe
+from ehtseg.records import Array
+
+Batch = tuple[torch.Tensor, torch.Tensor]  # images_BCHW in [0, 1], masks_B1HW of 0 and 1
+STORE_BYTES = 1_000_000_000  # working-size frames kept in memory; beyond it they are read again
+LEAST_DRAWS = 160  # of one epoch, so that 20 labelled frames train as long as 160 do
+STRIDE = 32  # a canvas is a multiple of it, so that no network has to pad
+
+
+def images_per_epoch(fit: FitRecipe, n_frames: int) -> int:
+    """How many frames one epoch draws: the recipe's number, else one pass or `LEAST_DRAWS`."""
+    return fit.images_per_epoch or max(n_frames, LEAST_DRAWS)
+
+
+def epoch_order(n_frames: int, draws: int, seed: int, epoch: int) -> Array:
+    """Which frame each position of an epoch shows: whole shuffled passes, the last one cut."""
+    rng = np.random.default_rng((seed, epoch))
+    passes = [rng.permutation(n_frames) for _ in range(-(-draws // n_frames))]
+    return np.concatenate(passes)[:draws]
+
+
+def canvas_of(shapes: Sequence[tuple[int, int]], data: DataRecipe) -> tuple[int, int]:
+    """Height and width of the training pictures, from the frames' own (H, W).
+
+    A square of the working size for strong augmentation, which turns frames; without, the
+    largest frame at working size. Rounded up to a multiple of `STRIDE`.
+    """
+    small = [working_shape(h, w, data.size) for h, w in shapes]
+    height, width = max(h for h, _ in small), max(w for _, w in small)
+    if data.augment == "strong":
+        height = width = data.size or max(height, width)
+    return -(-height // STRIDE) * STRIDE, -(-width // STRIDE) * STRIDE
+
+
+class TrainingFrames:
+    """The training frames at working size: read once where they fit in memory, else each time."""
+
+    def __init__(self, dataset: Dataset, indices: Sequence[int], recipe: Recipe) -> None:
+        self.dataset, self.indices, self.recipe = dataset, tuple(indices), recipe
+        self._kept: dict[int, tuple[Array, Array]] = {}
+        self._bytes = 0
+        self.canvas = canvas_of([self.read(i)[1].shape for i in range(len(self))], recipe.data)
+
+    def __len__(self) -> int:
+        return len(self.indices)
+
+    def read(self, i: int) -> tuple[Array, Array]:
+        """Frame i at working size: image uint8 (h, w) or (h, w, 3), mask bool (h, w)."""
+        if i in self._kept:
+            return self._kept[i]
+        image, mask = self.dataset.read(self.indices[i])
+        size = self.recipe.data.size
+        image = to_working_size(image, size)
+        if mask.shape != image.shape[:2]:
+            share = cv2.resize(
+                mask.astype(np.float32), image.shape[1::-1], interpolation=cv2.INTER_AREA
+            )
+            mask = share >= 0.5
+        if self._bytes + image.nbytes + mask.nbytes <= STORE_BYTES:
+            self._kept[i] = image, mask
+            self._bytes += image.nbytes + mask.nbytes
+        return image, mask
+
+    def picture(self, epoch: int, position: int, i: int) -> Batch:
+        """What one position of one epoch shows: (C, h, w) in [0, 1] and its mask (1, h, w)."""
+        rng = np.random.default_rng((self.recipe.fit.seed, epoch, position))
+        image, mask = self.read(i)
+        return apply(draw(self.recipe.data.augment, rng), image, mask, self.canvas)
+
+
+def epoch_batches(frames: TrainingFrames, epoch: int, workers: int) -> Iterator[Batch]:
+    """The batches of one epoch, in order; `workers` threads prepare the next ones meanwhile.
+
+    The number of workers never changes a batch.
+    """
+    fit = frames.recipe.fit
+    order = epoch_order(len(frames), images_per_epoch(fit, len(frames)), fit.seed, epoch)
+    starts = range(0, len(order), fit.batch)
+
+    def batch(start: int) -> Batch:
+        positions = range(start, min(start + fit.batch, len(order)))
+        return _stack([frames.picture(epoch, p, int(order[p])) for p in positions])
+
+    if workers == 0:
+        yield from map(batch, starts)
+        return
+    with ThreadPoolExecutor(workers) as pool:
+        ahead = deque(pool.submit(batch, start) for start in starts[: workers + 1])
+        for start in [*starts[workers + 1 :], *[None] * len(ahead)]:
+            ready = ahead.popleft().result()
+            if start is not None:
+                ahead.append(pool.submit(batch, start))
+            yield ready
+
+
+def _stack(pictures: list[Batch]) -> Batch:
+    channels = max(len(image) for image, _ in pictures)
+    images = [image.expand(channels, -1, -1) for image, _ in pictures]
+    return torch.stack(images), torch.stack([mask for _, mask in pictures])

@@ -1,0 +1,66 @@
+"""What the machine has, and what is chosen from it: device, precision, threads, workers."""
+
+from __future__ import annotations
+
+import os
+import platform
+from importlib import metadata
+from typing import Any
+
+import torch
+
+from ehtseg.recipe import FitRecipe
+from ehtseg.records import UserError
+from ehtseg.seeing.engines import choose_device, choose_precision
+
+PACKAGES = ("ehtseg", "torch", "torchvision", "timm", "numpy", "opencv-python-headless", "av")
+
+
+def resolve(fit: FitRecipe) -> dict[str, Any]:
+    """Every automatic choice of a training, made once, before the first step.
+
+    Raises: UserError where the recipe asks for what training cannot do here.
+    """
+    device = choose_device().value
+    precision = choose_precision(device).value if fit.precision == "auto" else fit.precision
+    if precision == "fp16":
+        if fit.precision == "fp16":
+            raise UserError("fit.precision auto, fp32 or bf16", "fp16", "Use bf16: same speed.")
+        precision = "fp32"
+    workers = fit.workers
+    if workers is None:
+        workers = 1 if device == "cpu" else min(4, os.cpu_count() or 1)
+    threads = fit.threads or torch.get_num_threads()
+    return {"device": device, "precision": precision, "threads": threads, "workers": workers}
+
+
+def machine_facts() -> dict[str, str]:
+    """What equality to the bit depends on: package versions, processor, instruction set."""
+    facts = {name: _version(name) for name in PACKAGES}
+    return {
+        **facts,
+        "python": platform.python_version(),
+        "system": f"{platform.system()} {platform.machine()}",
+        "processor": processor_name(),
+        "instructions": torch.backends.cpu.get_cpu_capability(),
+        "onednn_isa_limit": os.environ.get("ONEDNN_MAX_CPU_ISA", ""),
+    }
+
+
+def processor_name() -> str:
+    """The processor's name as the system tells it."""
+    try:
+        with open("/proc/cpuinfo", encoding="utf-8") as file:
+            names = (
+                line.split(":", 1)[1].strip() for line in file if line.startswith("model name")
+            )
+            return next(names, platform.machine())
+    except OSError:
+        return platform.processor() or platform.machine()
+
+
+def _version(package: str) -> str:
+    try:
+        return metadata.version(package)
+    except metadata.PackageNotFoundError:
+        return "missing"
