@@ -1,0 +1,145 @@
+"""Whether probabilities mean what they say: ECE, Brier, NLL, undecided pixels, temperature."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from scipy.optimize import minimize_scalar
+
+from ehtseg.records import Array, UserError
+
+CLIP = 1e-7  # probabilities nearer to 0 or 1 than float32 can tell are taken as this
+UNDECIDED = (0.1, 0.9)  # a pixel between these is undecided
+STEPS_PER_LOGIT = 64  # resolution at which `tally` groups pixels
+LARGEST_LOGIT = 17  # beyond logit(1 - CLIP)
+TEMPERATURES = (0.02, 50.0)  # the range in which a temperature is sought
+
+
+def brier(probability: Array, truth: Array) -> float:
+    """Mean squared difference of probability and truth (0 or 1)."""
+    return float(np.square(probability.astype(np.float64) - truth).mean())
+
+
+def nll(probability: Array, truth: Array) -> float:
+    """Mean negative log-likelihood of the truth, in nats; probabilities clipped at 1e-7."""
+    of_truth = np.where(truth, probability, 1 - probability.astype(np.float64))
+    return float(-np.log(of_truth.clip(CLIP, 1)).mean())
+
+
+def undecided(probability: Array, where: Array | None = None) -> float:
+    """Share of pixels with 0.1 < probability < 0.9, of those `where`; NaN where there is none."""
+    between = (probability > UNDECIDED[0]) & (probability < UNDECIDED[1])
+    chosen = between if where is None else between[where]
+    return float(chosen.mean()) if chosen.size else float("nan")
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Tally:
+    """Pixels grouped by predicted logit: tallies of images add up, at constant size.
+
+    Every array has one entry for each of the G groups, which are 1/64 of a logit wide.
+    """
+
+    pixels: Array
+    positives: Array
+    probability: Array  # sum over the pixels of a group
+
+    def __add__(self, other: Tally) -> Tally:
+        return Tally(
+            self.pixels + other.pixels,
+            self.positives + other.positives,
+            self.probability + other.probability,
+        )
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Reliability:
+    """A reliability diagram: bins of (about) equally many pixels, by rising probability."""
+
+    pixels: Array
+    predicted: Array  # mean probability
+    observed: Array  # share of positives
+
+
+def tally(probability: Array, truth: Array) -> Tally:
+    """Group the pixels of one image by their predicted logit."""
+    p = probability.ravel().astype(np.float64)
+    clipped = p.clip(CLIP, 1 - CLIP)
+    logit = np.log(clipped / (1 - clipped))
+    group = np.rint((logit + LARGEST_LOGIT) * STEPS_PER_LOGIT).astype(np.int64)
+    size = 2 * LARGEST_LOGIT * STEPS_PER_LOGIT + 1
+    return Tally(
+        np.bincount(group, minlength=size),
+        np.bincount(group[truth.ravel()], minlength=size),
+        np.bincount(group, weights=p, minlength=size),
+    )
+
+
+def reliability(counted: Tally, bins: int = 15) -> Reliability:
+    """Bins of equal mass: a group belongs to the bin in which the middle of its mass falls.
+
+    Pixels of one predicted probability thus stay together, and no order of pixels matters. Where
+    most pixels are saturated there are fewer than `bins`.
+    """
+    middle = counted.pixels.cumsum() - counted.pixels / 2
+    bin_G = np.minimum((middle * bins / counted.pixels.sum()).astype(np.int64), bins - 1)
+    pixels, positives, probability = (
+        np.bincount(bin_G, weights=values, minlength=bins)
+        for values in (counted.pixels, counted.positives, counted.probability)
+    )
+    full = pixels > 0
+    return Reliability(
+        pixels[full].astype(np.int64),
+        probability[full] / pixels[full],
+        positives[full] / pixels[full],
+    )
+
+
+def ece(counted: Tally, bins: int = 15) -> float:
+    """Expected calibration error: mean |observed - predicted| over bins of equal mass.
+
+    Source: Nguyen and O'Connor 2015, arXiv 1508.05154 (equal-mass bins).
+    """
+    diagram = reliability(counted, bins)
+    gaps = np.abs(diagram.observed - diagram.predicted)
+    return float(np.average(gaps, weights=diagram.pixels))
+
+
+def fit_temperature(counted: Tally) -> float:
+    """The T > 0 for which sigmoid(logit / T) has the least NLL on these (validation) pixels.
+
+    Source: Guo et al. 2017, arXiv 1706.04599.
+
+    Raises: UserError where the pixels are all of one class, for no T is best then.
+    """
+    present = counted.pixels > 0
+    pixels, positives = counted.pixels[present], counted.positives[present]
+    if positives.sum() in (0, pixels.sum()):
+        raise UserError(
+            "validation pixels of both tissue and background to fit a temperature",
+            "one of the two only",
+            "Choose validation frames in which both are seen.",
+        )
+    p = (counted.probability[present] / pixels).clip(CLIP, 1 - CLIP)
+    logit = np.log(p / (1 - p))
+
+    def loss(log_temperature: float) -> float:
+        scaled = logit / np.exp(log_temperature)
+        of_pixel = pixels * np.logaddexp(0, scaled) - positives * scaled
+        return float(of_pixel.sum() / pixels.sum())
+
+    bounds = tuple(np.log(TEMPERATURES))
+    found = minimize_scalar(loss, bounds=bounds, method="bounded", options={"xatol": 1e-6})
+    return float(np.exp(found.x))
+
+
+def at_temperature(probability: Array, temperature: float) -> Array:
+    """sigmoid(logit / T), float32.
+
+    >>> at_temperature(np.array([0.5, 0.9]), 2.0).round(3).tolist()
+    [0.5, 0.75]
+    """
+    clipped = probability.astype(np.float64).clip(CLIP, 1 - CLIP)
+    scaled = np.log(clipped / (1 - clipped)) / temperature
+    return np.asarray(1 / (1 + np.exp(-scaled)), np.float32)
