@@ -1,4 +1,4 @@
-"""Overlap, distance and calibration scores against reference libraries and hand-made cases."""
+"""Overlap scores against reference libraries and hand-made cases."""
 
 from __future__ import annotations
 
@@ -12,23 +12,9 @@ from hypothesis.extra.numpy import arrays
 from monai.metrics import (
     DiceMetric,
     MeanIoU,
-    compute_average_surface_distance,
-    compute_hausdorff_distance,
-    compute_surface_dice,
 )
-from scipy.ndimage import binary_erosion, distance_transform_edt
 from torchmetrics.functional.classification import binary_jaccard_index, binary_stat_scores
 
-from ehtseg.learning.calibration import (
-    at_temperature,
-    brier,
-    ece,
-    fit_temperature,
-    nll,
-    reliability,
-    tally,
-    undecided,
-)
 from ehtseg.learning.scores import (
     EMPTY_RULE,
     THRESHOLDS,
@@ -43,15 +29,6 @@ from ehtseg.learning.scores import (
     per_recording,
     pooled,
     score_images,
-)
-from ehtseg.learning.surfaces import (
-    assd_px,
-    boundary_iou,
-    hd95_px,
-    near_outline,
-    nsd,
-    outline,
-    outline_distances,
 )
 from ehtseg.records import UserError
 
@@ -68,9 +45,6 @@ def noisy_pair(seed: int, shape: tuple[int, int] = SHAPE) -> tuple[np.ndarray, n
     distance = np.hypot(y - 0.5, x - generator.uniform(0.4, 0.8)) - generator.uniform(0.2, 0.45)
     logits = -8 * distance + generator.normal(0, 1.5, shape)
     return (1 / (1 + np.exp(-logits))).astype(np.float32), distance < 0
-
-
-# overlap
 
 
 @given(counts)
@@ -220,165 +194,3 @@ def test_scores_do_not_depend_on_order_or_on_asking_twice():
     np.testing.assert_array_equal(per_image(forward), per_image(backward)[::-1])
     np.testing.assert_array_equal(pooled(forward), pooled(backward))
     assert mean_at(forward, 0.5) == mean_at(forward, 0.5)
-
-
-# distances
-
-
-def brute_force_distances(origin: np.ndarray, target: np.ndarray) -> np.ndarray:
-    """Nearest distance of every outline pixel, over all pairs."""
-    a, b = np.argwhere(outline(origin)), np.argwhere(outline(target))
-    return np.hypot(*(a[:, None] - b[None]).transpose(2, 0, 1)).min(1)
-
-
-@pytest.mark.filterwarnings("ignore:monai.metrics.utils:FutureWarning")  # MONAI warns of itself
-@pytest.mark.parametrize("seed", range(5))
-def test_distances_equal_monai(seed):
-    probability, truth = noisy_pair(seed, (40, 61))
-    prediction = probability >= 0.5
-    distances = outline_distances(prediction, truth)
-    pair = torch.from_numpy(prediction)[None, None], torch.from_numpy(truth)[None, None]
-    by_monai = {
-        "hd95": compute_hausdorff_distance(*pair, include_background=True, percentile=95),
-        "assd": compute_average_surface_distance(*pair, include_background=True, symmetric=True),
-        "nsd": compute_surface_dice(*pair, class_thresholds=[2.0], include_background=True),
-    }
-    assert hd95_px(distances) == pytest.approx(float(by_monai["hd95"]), rel=1e-5)
-    assert assd_px(distances) == pytest.approx(float(by_monai["assd"]), rel=1e-5)
-    assert nsd(distances) == pytest.approx(float(by_monai["nsd"]), rel=1e-5)
-
-
-@given(masks.filter(np.any), masks.filter(np.any))
-@settings(max_examples=30, deadline=None)
-def test_distances_equal_all_pairs(prediction, truth):
-    forth, back = outline_distances(prediction, truth)
-    np.testing.assert_allclose(forth, brute_force_distances(prediction, truth))
-    np.testing.assert_allclose(back, brute_force_distances(truth, prediction))
-
-
-def square(start: int, stop: int, shape: tuple[int, int] = (30, 40)) -> np.ndarray:
-    mask = np.zeros(shape, bool)
-    mask[start:stop, start:stop] = True
-    return mask
-
-
-def test_distances_of_a_grown_square():
-    distances = outline_distances(square(7, 23), square(10, 20))
-    assert hd95_px(distances) == pytest.approx(np.hypot(3, 3), abs=0.5)
-    assert outline_distances(square(10, 20), square(7, 23))[0].max() == 3.0
-    assert nsd(distances, 2.0) == 0.0
-    assert nsd(distances, 5.0) == 1.0
-    assert nsd(outline_distances(square(9, 21), square(10, 20))) == 1.0
-
-
-def test_empty_rule_of_distances():
-    empty, full = np.zeros((30, 40), bool), square(5, 25)
-    both, one = outline_distances(empty, empty), outline_distances(full, empty)
-    other = outline_distances(empty, full)
-    assert (hd95_px(both), assd_px(both), nsd(both), boundary_iou(empty, empty)) == (0, 0, 1, 1)
-    for distances in (one, other):
-        assert (hd95_px(distances), assd_px(distances), nsd(distances)) == (50.0, 50.0, 0.0)
-    assert boundary_iou(empty, full) == boundary_iou(full, empty) == 0.0
-
-
-@pytest.mark.parametrize("seed", range(3))
-def test_boundary_iou_equals_repeated_erosion(seed):
-    probability, truth = noisy_pair(seed, (120, 170))
-    prediction = probability >= 0.5
-    width = round(0.02 * np.hypot(120, 170))
-    rims = [
-        mask & ~binary_erosion(mask, np.ones((3, 3)), iterations=width)
-        for mask in (prediction, truth)
-    ]
-    expected = (rims[0] & rims[1]).sum() / (rims[0] | rims[1]).sum()
-    assert boundary_iou(prediction, truth) == pytest.approx(expected)
-    assert boundary_iou(truth, truth) == 1.0
-
-
-def test_band_near_the_outline_is_a_distance():
-    truth = square(10, 20)
-    expected = distance_transform_edt(~outline(truth)) <= 5
-    np.testing.assert_array_equal(near_outline(truth), expected)
-    assert not near_outline(np.zeros((9, 9), bool)).any()
-
-
-# calibration
-
-
-def drawn_pair(temperature: float = 1.0, n: int = 400) -> tuple[np.ndarray, np.ndarray]:
-    """Probabilities whose logits are `temperature` times too large for the truth drawn."""
-    generator = np.random.default_rng(3)
-    logits = generator.normal(0, 1.5, (n, n))
-    truth = generator.random((n, n)) < 1 / (1 + np.exp(-logits))
-    return (1 / (1 + np.exp(-temperature * logits))).astype(np.float32), truth
-
-
-def test_brier_and_nll_by_hand_and_by_torch():
-    probability, truth = drawn_pair(n=30)
-    expected = torch.nn.functional.binary_cross_entropy(
-        torch.from_numpy(probability), torch.from_numpy(truth).float()
-    )
-    assert nll(probability, truth) == pytest.approx(float(expected), rel=1e-5)
-    assert brier(np.array([[0.8, 0.4]]), np.array([[True, False]])) == pytest.approx(0.1)
-    certain_and_wrong = nll(np.array([[1.0]]), np.array([[False]]))
-    assert certain_and_wrong == pytest.approx(-np.log(1e-7))
-
-
-@given(probabilities)
-@settings(max_examples=30, deadline=None)
-def test_one_bin_error_equals_the_difference_of_means(probability):
-    truth = np.indices(SHAPE).sum(0) % 3 == 0
-    expected = abs(float(probability.astype(float).mean()) - truth.mean())
-    assert ece(tally(probability, truth), bins=1) == pytest.approx(expected, abs=1e-9)
-
-
-def test_ece_equals_split_of_sorted_pixels():
-    probability, truth = drawn_pair(2.0)
-    order = np.argsort(probability, axis=None, kind="stable")
-    bins = zip(*(np.array_split(a.ravel()[order], 15) for a in (probability, truth)), strict=True)
-    expected = np.mean([abs(p.mean(dtype=float) - t.mean()) for p, t in bins])
-    assert ece(tally(probability, truth)) == pytest.approx(expected, rel=0.01)
-
-
-def test_ece_of_known_bins():
-    probability = np.repeat(np.float32([0.1, 0.6]), 50).reshape(10, 10)
-    truth = np.repeat([False, True], 50).reshape(10, 10)
-    diagram = reliability(tally(probability, truth))
-    assert diagram.pixels.tolist() == [50, 50]
-    assert diagram.predicted == pytest.approx([0.1, 0.6])
-    assert diagram.observed == pytest.approx([0, 1])
-    assert ece(tally(probability, truth)) == pytest.approx((0.1 + 0.4) / 2)
-
-
-def test_tallies_add_up_over_images():
-    one, two = drawn_pair(2.0, 40), drawn_pair(1.0, 60)
-    together = tally(
-        np.concatenate([one[0].ravel(), two[0].ravel()])[None],
-        np.concatenate([one[1].ravel(), two[1].ravel()])[None],
-    )
-    added = tally(*one) + tally(*two)
-    assert ece(added) == pytest.approx(ece(together), abs=1e-12)
-
-
-@pytest.mark.parametrize("temperature", [0.5, 1.0, 3.0])
-def test_temperature_is_found_and_mends_the_calibration(temperature):
-    probability, truth = drawn_pair(temperature)
-    found = fit_temperature(tally(probability, truth))
-    assert found == pytest.approx(temperature, rel=0.02)
-    mended = at_temperature(probability, found)
-    assert ece(tally(mended, truth)) < 0.006
-    assert nll(mended, truth) <= nll(probability, truth) + 1e-6
-    np.testing.assert_array_equal(mended >= 0.5, probability >= 0.5)
-
-
-def test_temperature_of_one_class_is_refused():
-    probability, _ = drawn_pair(n=10)
-    with pytest.raises(UserError, match="both tissue and background"):
-        fit_temperature(tally(probability, np.zeros((10, 10), bool)))
-
-
-def test_undecided_share():
-    probability = np.array([[0.05, 0.1, 0.11, 0.5, 0.89, 0.9, 1.0, 0.0]])
-    assert undecided(probability) == 3 / 8
-    assert undecided(probability, probability > 0.4) == 2 / 4
-    assert np.isnan(undecided(probability, probability > 2))

@@ -1,0 +1,104 @@
+"""Calibration scores against drawn truth with a known temperature, and by hand."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from hypothesis.extra.numpy import arrays
+
+from ehtseg.learning.calibration import (
+    at_temperature,
+    brier,
+    ece,
+    fit_temperature,
+    nll,
+    reliability,
+    tally,
+    undecided,
+)
+from ehtseg.records import UserError
+
+SHAPE = (12, 17)
+probabilities = arrays(np.float32, SHAPE, elements=st.floats(0, 1, width=32))
+
+
+def drawn_pair(temperature: float = 1.0, n: int = 400) -> tuple[np.ndarray, np.ndarray]:
+    """Probabilities whose logits are `temperature` times too large for the truth drawn."""
+    generator = np.random.default_rng(3)
+    logits = generator.normal(0, 1.5, (n, n))
+    truth = generator.random((n, n)) < 1 / (1 + np.exp(-logits))
+    return (1 / (1 + np.exp(-temperature * logits))).astype(np.float32), truth
+
+
+def test_brier_and_nll_by_hand_and_by_torch():
+    probability, truth = drawn_pair(n=30)
+    expected = torch.nn.functional.binary_cross_entropy(
+        torch.from_numpy(probability), torch.from_numpy(truth).float()
+    )
+    assert nll(probability, truth) == pytest.approx(float(expected), rel=1e-5)
+    assert brier(np.array([[0.8, 0.4]]), np.array([[True, False]])) == pytest.approx(0.1)
+    certain_and_wrong = nll(np.array([[1.0]]), np.array([[False]]))
+    assert certain_and_wrong == pytest.approx(-np.log(1e-7))
+
+
+@given(probabilities)
+@settings(max_examples=30, deadline=None)
+def test_one_bin_error_equals_the_difference_of_means(probability):
+    truth = np.indices(SHAPE).sum(0) % 3 == 0
+    expected = abs(float(probability.astype(float).mean()) - truth.mean())
+    assert ece(tally(probability, truth), bins=1) == pytest.approx(expected, abs=1e-9)
+
+
+def test_ece_equals_split_of_sorted_pixels():
+    probability, truth = drawn_pair(2.0)
+    order = np.argsort(probability, axis=None, kind="stable")
+    bins = zip(*(np.array_split(a.ravel()[order], 15) for a in (probability, truth)), strict=True)
+    expected = np.mean([abs(p.mean(dtype=float) - t.mean()) for p, t in bins])
+    assert ece(tally(probability, truth)) == pytest.approx(expected, rel=0.01)
+
+
+def test_ece_of_known_bins():
+    probability = np.repeat(np.float32([0.1, 0.6]), 50).reshape(10, 10)
+    truth = np.repeat([False, True], 50).reshape(10, 10)
+    diagram = reliability(tally(probability, truth))
+    assert diagram.pixels.tolist() == [50, 50]
+    assert diagram.predicted == pytest.approx([0.1, 0.6])
+    assert diagram.observed == pytest.approx([0, 1])
+    assert ece(tally(probability, truth)) == pytest.approx((0.1 + 0.4) / 2)
+
+
+def test_tallies_add_up_over_images():
+    one, two = drawn_pair(2.0, 40), drawn_pair(1.0, 60)
+    together = tally(
+        np.concatenate([one[0].ravel(), two[0].ravel()])[None],
+        np.concatenate([one[1].ravel(), two[1].ravel()])[None],
+    )
+    added = tally(*one) + tally(*two)
+    assert ece(added) == pytest.approx(ece(together), abs=1e-12)
+
+
+@pytest.mark.parametrize("temperature", [0.5, 1.0, 3.0])
+def test_temperature_is_found_and_mends_the_calibration(temperature):
+    probability, truth = drawn_pair(temperature)
+    found = fit_temperature(tally(probability, truth))
+    assert found == pytest.approx(temperature, rel=0.02)
+    mended = at_temperature(probability, found)
+    assert ece(tally(mended, truth)) < 0.006
+    assert nll(mended, truth) <= nll(probability, truth) + 1e-6
+    np.testing.assert_array_equal(mended >= 0.5, probability >= 0.5)
+
+
+def test_temperature_of_one_class_is_refused():
+    probability, _ = drawn_pair(n=10)
+    with pytest.raises(UserError, match="both tissue and background"):
+        fit_temperature(tally(probability, np.zeros((10, 10), bool)))
+
+
+def test_undecided_share():
+    probability = np.array([[0.05, 0.1, 0.11, 0.5, 0.89, 0.9, 1.0, 0.0]])
+    assert undecided(probability) == 3 / 8
+    assert undecided(probability, probability > 0.4) == 2 / 4
+    assert np.isnan(undecided(probability, probability > 2))
