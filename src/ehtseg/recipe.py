@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 
 from ehtseg.records import UserError, written_whole
 
@@ -33,13 +33,27 @@ class DataRecipe(_Decisions):
     augment: Literal["none", "flips", "strong"] = "strong"
 
 
+def _stages(value: Any) -> Any:
+    """Stages as a command line writes them: "3", "all", or layer names with commas."""
+    if not isinstance(value, str) or value == "all":
+        return value
+    return int(value) if value.isdecimal() else tuple(value.replace(" ", "").split(","))
+
+
 class NetRecipe(_Decisions):
-    """Which network, what is transferred into it, and what stays fixed."""
+    """Which network, what is transferred into it, and what stays fixed.
+
+    `transfer` is the number of encoder stages, from the first on, that take ImageNet weights
+    (0 to "all"), or the names of layers; `freeze` is the number of stages that stay fixed, also
+    beyond `transfer`. How they stay fixed is `freeze_mode`: "inference" fixes weights and keeps
+    batch norm, dropout and drop-path in inference mode; "weights_only" lets batch-norm statistics
+    drift; "all_but_norm" trains the batch norms.
+    """
 
     name: str = "resnet50"
     profile: Literal["modern", "paper"] = "modern"
-    transfer: Count | Literal["all"] | tuple[str, ...] = "all"  # encoder stages, or layer names
-    freeze: Count | Literal["all"] = 0  # encoder stages that stay fixed
+    transfer: Annotated[Count | Literal["all"] | tuple[str, ...], BeforeValidator(_stages)] = "all"
+    freeze: Annotated[Count | Literal["all"], BeforeValidator(_stages)] = 0
     freeze_mode: Literal["inference", "weights_only", "all_but_norm"] = "inference"
     weights: str | None = None  # a safetensors file; else the search order of nets/weights.py
     init: Literal["xavier", "he"] = "xavier"  # of everything that is not transferred
@@ -70,7 +84,7 @@ class FitRecipe(_Decisions):
     early_stop_epochs: Positive | None = None
     checkpoint: Literal["last", "best"] = "last"  # which one segments and is scored
     seed: Count = 0
-    precision: Literal["auto", "fp32", "bf16", "fp16"] = "auto"
+    precision: Literal["auto", "fp32", "bf16"] = "auto"
     threads: Positive | None = None  # None: what the machine has
     workers: Count | None = None  # None: chosen from the machine; never changes a result
 
@@ -150,6 +164,31 @@ def read_recipe(path: Path) -> dict[str, Any]:
             "Write for example:  fit: {epochs: 20}",
         )
     return decisions
+
+
+def profile_decisions(name: str) -> dict[str, Any]:
+    """The decisions of a named profile.
+
+    Raises: UserError for a name that is none.
+    """
+    if name not in PROFILES:
+        raise UserError(f"a profile ({', '.join(PROFILES)})", f"{name!r}", "Choose one of these.")
+    return PROFILES[name]
+
+
+def setting(text: str) -> dict[str, Any]:
+    """One decision written as section.key=value, with the value in YAML.
+
+    Raises: UserError where it is not written so.
+
+    >>> setting("fit.lr=0.001")
+    {'fit': {'lr': 0.001}}
+    """
+    where, sign, value = text.partition("=")
+    section, dot, key = where.strip().partition(".")
+    if not (sign and dot):
+        raise UserError("a decision as section.key=value", f"{text!r}", "Write: fit.lr=0.001")
+    return {section: {key: yaml.safe_load(value)}}
 
 
 def make_recipe(*layers: dict[str, Any]) -> Recipe:

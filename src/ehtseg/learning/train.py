@@ -15,6 +15,7 @@ from ehtseg.learning.batches import TrainingFrames, epoch_batches, images_per_ep
 from ehtseg.learning.checkpoint import RESUME, Memory, drop_state, load_state, save_state
 from ehtseg.learning.history import draw_history
 from ehtseg.learning.losses import Loss, make_loss, sum_over_outputs
+from ehtseg.learning.optimiser import learning_rate, make_optimiser
 from ehtseg.learning.scores import Pair, best_threshold, dice, iou, mean_at, score_images
 from ehtseg.nets.build import build
 from ehtseg.reading.dataset import Dataset
@@ -69,41 +70,6 @@ def train(
                 f"validation Dice {row['val_dice']:.4f}  IoU {row['val_iou']:.4f}"
             )
         return _finish(training, run, memory)
-
-
-def learning_rate(fit: FitRecipe, step: int, steps: int) -> float:
-    """The learning rate of a step: a pure function, so that there is no scheduler to save.
-
-    one_cycle rises by a cosine from lr / 25 over the first quarter and falls to lr / 10,000;
-    cosine falls to 0; poly falls as (1 - step / steps) ^ 0.9.
-
-    >>> [round(learning_rate(FitRecipe(lr=1.0), s, 100), 2) for s in (0, 25, 100)]
-    [0.04, 1.0, 0.0]
-    """
-    done = step / max(1, steps)
-    if fit.schedule == "constant":
-        return fit.lr
-    if fit.schedule == "cosine":
-        return fit.lr * _cosine(done)
-    if fit.schedule == "poly":
-        return float(fit.lr * (1 - done) ** 0.9)
-    warm = 0.25
-    if done < warm:
-        return fit.lr * (1 / 25 + (1 - 1 / 25) * _cosine(1 - done / warm))
-    return fit.lr * (1e-4 + (1 - 1e-4) * _cosine((done - warm) / (1 - warm)))
-
-
-def make_optimiser(net: torch.nn.Module, fit: FitRecipe) -> torch.optim.Optimizer:
-    """The recipe's optimiser over what is trainable; no weight decay on biases and norms."""
-    trainable = [p for p in net.parameters() if p.requires_grad]
-    groups = [
-        {"params": [p for p in trainable if p.ndim > 1], "weight_decay": fit.weight_decay},
-        {"params": [p for p in trainable if p.ndim <= 1], "weight_decay": 0.0},
-    ]
-    if fit.optimizer == "sgd":
-        return torch.optim.SGD(groups, lr=fit.lr, momentum=fit.momentum, nesterov=True)
-    kind = torch.optim.AdamW if fit.optimizer == "adamw" else torch.optim.Adam
-    return kind(groups, lr=fit.lr)
 
 
 class _Training:
@@ -285,7 +251,3 @@ def _finish(training: _Training, run: RunFolder, memory: Memory) -> RunFolder:
     write_facts(run.path, facts)
     drop_state(run.path)
     return RunFolder(run.path, run.recipe, facts)
-
-
-def _cosine(done: float) -> float:
-    return 0.5 * (1 + math.cos(math.pi * done))

@@ -10,23 +10,15 @@ from typing import Any
 import torch
 
 from ehtseg.recipe import FitRecipe
-from ehtseg.records import UserError
 from ehtseg.seeing.engines import choose_device, choose_precision
 
 PACKAGES = ("ehtseg", "torch", "torchvision", "timm", "numpy", "opencv-python-headless", "av")
 
 
 def resolve(fit: FitRecipe) -> dict[str, Any]:
-    """Every automatic choice of a training, made once, before the first step.
-
-    Raises: UserError where the recipe asks for what training cannot do here.
-    """
+    """Every automatic choice of a training, made once, before the first step."""
     device = choose_device().value
     precision = choose_precision(device).value if fit.precision == "auto" else fit.precision
-    if precision == "fp16":
-        if fit.precision == "fp16":
-            raise UserError("fit.precision auto, fp32 or bf16", "fp16", "Use bf16: same speed.")
-        precision = "fp32"
     workers = fit.workers
     if workers is None:
         workers = 1 if device == "cpu" else min(4, os.cpu_count() or 1)
