@@ -19,6 +19,7 @@ from ehtseg.records import Array
 Batch = tuple[torch.Tensor, torch.Tensor]  # images_BCHW in [0, 1], masks_B1HW of 0 and 1
 STORE_BYTES = 1_000_000_000  # working-size frames kept in memory; beyond it they are read again
 LEAST_DRAWS = 160  # of one epoch, so that 20 labelled frames train as long as 160 do
+WINDOW = 3  # quarters of the working size that strong augmentation shows at a time
 STRIDE = 32  # a canvas is a multiple of it, so that no network has to pad
 
 
@@ -37,13 +38,14 @@ def epoch_order(n_frames: int, draws: int, seed: int, epoch: int) -> Array:
 def canvas_of(shapes: Sequence[tuple[int, int]], data: DataRecipe) -> tuple[int, int]:
     """Height and width of the training pictures, from the frames' own (H, W).
 
-    A square of the working size for strong augmentation, which turns frames; without, the
+    For strong augmentation, which turns, scales and shifts frames, a square window of three
+    quarters of the working size (nine sixteenths of the work, same resolution); without, the
     largest frame at working size. Rounded up to a multiple of `STRIDE`.
     """
     small = [working_shape(h, w, data.size) for h, w in shapes]
     height, width = max(h for h, _ in small), max(w for _, w in small)
     if data.augment == "strong":
-        height = width = data.size or max(height, width)
+        height = width = WINDOW * (data.size or max(height, width)) // 4
     return -(-height // STRIDE) * STRIDE, -(-width // STRIDE) * STRIDE
 
 

@@ -1,0 +1,216 @@
+"""Training: what is learnt, what a kill costs (nothing), what is refused."""
+
+from __future__ import annotations
+
+import csv
+import json
+import math
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from conftest import write_labelled
+
+from ehtseg.learning.batches import (
+    TrainingFrames,
+    canvas_of,
+    epoch_batches,
+    epoch_order,
+    images_per_epoch,
+)
+from ehtseg.learning.optimiser import learning_rate, make_optimiser
+from ehtseg.learning.train import train
+from ehtseg.reading.dataset import Dataset, open_dataset
+from ehtseg.recipe import DataRecipe, FitRecipe, Recipe, make_recipe
+from ehtseg.records import UserError
+from ehtseg.seeing.run_folder import RunFolder, open_run, sha256_of
+
+TINY = make_recipe(
+    {
+        "data": {"split": "blocks", "guard_frames": 0, "size": 48},
+        "net": {"name": "unet", "width": 4, "depth": 2, "norm": "batch", "dropout": 0.1},
+        "fit": {"epochs": 3, "images_per_epoch": 24, "lr": 5e-3, "precision": "fp32", "threads": 1},
+    }
+)
+
+
+@pytest.fixture(scope="module")
+def dataset(tmp_path_factory: pytest.TempPathFactory) -> Dataset:
+    folder = tmp_path_factory.mktemp("data") / "film"
+    return open_dataset([write_labelled(folder, {"film": 24}, size=64)])
+
+
+@pytest.fixture(scope="module")
+def finished(dataset: Dataset, tmp_path_factory: pytest.TempPathFactory) -> RunFolder:
+    return train(dataset, TINY, tmp_path_factory.mktemp("runs") / "a")
+
+
+def with_fit(**changes: object) -> Recipe:
+    return TINY.model_copy(update={"fit": TINY.fit.model_copy(update=changes)})
+
+
+class Killed(Exception):
+    """Stands for the moment at which the power fails."""
+
+
+def test_a_tiny_network_learns_the_strip(finished: RunFolder) -> None:
+    longer = finished.facts["validation"]["val_dice"]
+    assert longer > 0.6
+    rows = list(csv.DictReader((finished.path / "history.csv").open()))
+    assert [int(row["epoch"]) for row in rows] == [1, 2, 3]
+    assert float(rows[-1]["loss"]) < float(rows[0]["loss"])
+
+
+def test_the_run_folder_answers_which_code_data_and_decisions(finished: RunFolder) -> None:
+    files = {p.name for p in finished.path.iterdir()}
+    assert files == {
+        "recipe.yaml", "run.json", "last.safetensors", "best.safetensors",
+        "history.csv", "history.png",
+    }  # fmt: skip
+    facts = json.loads((finished.path / "run.json").read_text())
+    assert facts["status"] == "finished"
+    assert facts["machine"]["torch"] == torch.__version__.split("+")[0]
+    assert facts["resolved"]["precision"] == "fp32"
+    assert facts["files"]["last.safetensors"] == sha256_of(finished.path / "last.safetensors")
+    assert len(facts["data_sha256"]) == len(facts["split_sha256"]) == 64
+    assert 0 < facts["threshold"] < 1
+    assert open_run(finished.path).recipe == TINY
+
+
+def test_a_finished_training_is_left_alone(dataset: Dataset, finished: RunFolder) -> None:
+    before = (finished.path / "run.json").stat().st_mtime_ns
+    said: list[str] = []
+    train(dataset, TINY, finished.path, tell=said.append)
+    assert (finished.path / "run.json").stat().st_mtime_ns == before
+    assert "finished already" in said[-1]
+
+
+@pytest.mark.parametrize("kill_after", [0, 2, 4, 7])
+def test_a_resumed_training_equals_an_uninterrupted_one(
+    dataset: Dataset, finished: RunFolder, tmp_path: Path, kill_after: int
+) -> None:
+    def tick(done: int, _total: int) -> None:
+        if done > kill_after:
+            raise Killed
+
+    with pytest.raises(Killed):
+        train(dataset, TINY, tmp_path / "b", tick=tick)
+    run = train(dataset, TINY, tmp_path / "b")
+    assert run.facts["files"] == finished.facts["files"]
+    assert run.facts["threshold"] == finished.facts["threshold"]
+
+
+def test_the_number_of_workers_changes_nothing(
+    dataset: Dataset, finished: RunFolder, tmp_path: Path
+) -> None:
+    recipe = with_fit(workers=3)
+    run = train(dataset, recipe, tmp_path / "c")
+    assert run.facts["files"] == finished.facts["files"]
+
+
+def test_another_seed_is_another_network(
+    dataset: Dataset, finished: RunFolder, tmp_path: Path
+) -> None:
+    run = train(dataset, with_fit(seed=1, epochs=1), tmp_path / "d")
+    assert run.facts["files"] != finished.facts["files"]
+
+
+def test_accumulating_two_half_batches_is_one_batch(dataset: Dataset, tmp_path: Path) -> None:
+    net = {"net": {"name": "unet", "width": 4, "depth": 2}}
+    plain = make_recipe(TINY.model_dump(), net, {"net": {"norm": "none", "dropout": 0}})
+    whole = plain.model_copy(update={"fit": plain.fit.model_copy(update={"epochs": 1})})
+    halves = plain.model_copy(
+        update={"fit": plain.fit.model_copy(update={"epochs": 1, "batch": 4, "accumulate": 2})}
+    )
+    losses = []
+    for name, recipe in (("whole", whole), ("halves", halves)):
+        train(dataset, recipe, tmp_path / name)
+        rows = list(csv.DictReader((tmp_path / name / "history.csv").open()))
+        losses.append((int(rows[0]["steps"]), float(rows[0]["loss"])))
+    assert losses[0][0] == losses[1][0] == 3
+    assert losses[0][1] == pytest.approx(losses[1][1], rel=1e-4)
+
+
+def test_early_stopping_waits_and_then_stops(dataset: Dataset, tmp_path: Path) -> None:
+    run = train(dataset, with_fit(lr=1e-12, epochs=9, early_stop_epochs=2), tmp_path / "e")
+    assert run.facts["epochs_done"] < 9
+    assert run.facts["epochs_done"] - run.facts["best_epoch"] == 2
+
+
+def test_another_recipe_or_other_data_in_the_same_folder_is_refused(
+    dataset: Dataset, finished: RunFolder
+) -> None:
+    with pytest.raises(UserError, match="another recipe"):
+        train(dataset, with_fit(lr=1.0), finished.path)
+    with pytest.raises(UserError, match="another data"):
+        train(replace(dataset, sha256="0" * 64), TINY, finished.path)
+
+
+def test_a_folder_that_holds_other_things_is_refused(dataset: Dataset, tmp_path: Path) -> None:
+    (tmp_path / "thesis.txt").write_text("mine")
+    with pytest.raises(UserError, match="holds other things"):
+        train(dataset, TINY, tmp_path)
+    with pytest.raises(UserError):
+        train(dataset, TINY, tmp_path / "thesis.txt" / "runs")
+    assert (tmp_path / "thesis.txt").read_text() == "mine"
+
+
+def test_a_loss_that_is_not_finite_names_the_cure(dataset: Dataset, tmp_path: Path) -> None:
+    recipe = with_fit(lr=1e30, schedule="constant", clip_norm=None, optimizer="sgd")
+    with pytest.raises(UserError, match="Lower fit.lr"):
+        train(dataset, recipe, tmp_path / "f")
+
+
+def test_an_epoch_shows_every_frame_equally_often() -> None:
+    order = epoch_order(10, 25, seed=3, epoch=2)
+    counts = np.bincount(order, minlength=10)
+    assert len(order) == 25
+    assert set(counts) == {2, 3}
+    assert not np.array_equal(order, epoch_order(10, 25, seed=3, epoch=3))
+    assert images_per_epoch(FitRecipe(), 20) == 160
+    assert images_per_epoch(FitRecipe(), 1240) == 1240
+    assert images_per_epoch(FitRecipe(images_per_epoch=5), 1240) == 5
+
+
+def test_batches_do_not_depend_on_who_computes_them(dataset: Dataset) -> None:
+    frames = TrainingFrames(dataset, range(10), TINY)
+    alone = list(epoch_batches(frames, epoch=1, workers=0))
+    together = list(epoch_batches(frames, epoch=1, workers=3))
+    assert len(alone) == len(together) == 3
+    for (image, mask), (image2, mask2) in zip(alone, together, strict=True):
+        assert torch.equal(image, image2)
+        assert torch.equal(mask, mask2)
+
+
+def test_the_canvas_holds_the_frames() -> None:
+    strong, plain = DataRecipe(size=100), DataRecipe(size=100, augment="none")
+    assert canvas_of([(500, 1000)], strong) == (96, 96)
+    assert canvas_of([(500, 1000), (40, 40)], plain) == (96, 160)
+    assert canvas_of([(500, 300)], DataRecipe(size=None, augment="none")) == (512, 320)
+
+
+def test_schedules_pass_through_their_published_points() -> None:
+    one = FitRecipe(lr=1.0)
+    assert learning_rate(one, 0, 100) == pytest.approx(1 / 25)
+    assert learning_rate(one, 25, 100) == pytest.approx(1)
+    assert learning_rate(one, 100, 100) == pytest.approx(1e-4)
+    cosine = torch.optim.lr_scheduler.CosineAnnealingLR
+    optimiser = torch.optim.SGD([torch.zeros(1, requires_grad=True)], lr=1.0)
+    scheduler = cosine(optimiser, 20)
+    for step in range(20):
+        ours = learning_rate(FitRecipe(lr=1.0, schedule="cosine"), step, 20)
+        assert ours == pytest.approx(optimiser.param_groups[0]["lr"], abs=1e-9)
+        optimiser.step()
+        scheduler.step()
+    poly = learning_rate(FitRecipe(lr=1e-2, schedule="poly"), 500, 1000)
+    assert poly == pytest.approx(1e-2 * 0.5**0.9)
+    assert learning_rate(FitRecipe(lr=3.0, schedule="constant"), 7, 9) == 3.0
+
+
+def test_no_weight_decay_on_biases_and_norms() -> None:
+    net = torch.nn.Sequential(torch.nn.Conv2d(1, 2, 3), torch.nn.BatchNorm2d(2))
+    groups = make_optimiser(net, FitRecipe(weight_decay=0.1)).param_groups
+    assert [(g["weight_decay"], len(g["params"])) for g in groups] == [(0.1, 1), (0.0, 3)]
+    assert math.isclose(groups[0]["lr"], 5e-4)
