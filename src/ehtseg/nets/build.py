@@ -2,29 +2,26 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-from typing import Any, Literal
+from dataclasses import fields, replace
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from ehtseg.nets.blocks import crop_like, mirror, pad_below_right
-from ehtseg.nets.encoders import Architecture, Card, Encoder, architecture, unknown
+from ehtseg.nets.encoders import Card, architecture
+from ehtseg.nets.features import Encoder
 from ehtseg.nets.freeze import freeze
 from ehtseg.nets.initialise import initialise
-from ehtseg.nets.transfer import DECODERS, TransferUNet
+from ehtseg.nets.transfer import count_stages, fill
+from ehtseg.nets.transfer_unet import DECODERS, TransferUNet
 from ehtseg.nets.unet import UNet, UNetPlan, valid_margin
-from ehtseg.nets.weights import (
-    EncoderFile,
-    expected_shapes,
-    find_encoder_file,
-    flat,
-    read_card,
-    read_tensors,
-    rescaled,
-)
+from ehtseg.nets.weights import WeightsFile, find_weights
 from ehtseg.recipe import NetRecipe
 from ehtseg.records import UserError
+
+# mean and std of the plain U-Net's input; the paper most plausibly divides by 255 and no more
+PLAIN_SCALE = {"modern": (0.5, 0.5), "paper": (0.0, 1.0)}
 
 
 class Net(nn.Module):
@@ -68,12 +65,24 @@ def build(recipe: NetRecipe, seed: int = 0, card: dict[str, Any] | None = None) 
     >>> net(torch.rand(1, 1, 50, 70)).shape
     torch.Size([1, 1, 50, 70])
     """
-    known = None if card is None else Card.of(card)
+    known = None if card is None else _own_card(recipe, card)
     with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
+        torch.default_generator.manual_seed(seed)  # for what timm draws itself
         if recipe.name == "unet":
             return _plain(recipe, seed, known)
         return _transfer(recipe, seed, known)
+
+
+def _own_card(recipe: NetRecipe, entries: dict[str, Any]) -> Card:
+    """A card that was stored, if it is one of this network."""
+    arch = "unet" if recipe.name == "unet" else architecture(recipe.name).arch
+    if entries.get("arch") != arch or set(entries) != {field.name for field in fields(Card)}:
+        raise UserError(
+            f"the card of a network {arch}",
+            f"{entries}",
+            "The run folder is damaged or of another version; train again or use another one.",
+        )
+    return Card.of(entries)
 
 
 def trainable_parameters(net: nn.Module) -> list[nn.Parameter]:
@@ -97,98 +106,39 @@ def _plain(recipe: NetRecipe, seed: int, card: Card | None) -> Net:
     )
     body = UNet(plan)
     initialise(body, recipe.init, seed)
-    half = (0.0, 1.0) if recipe.profile == "paper" else (0.5, 0.5)  # the paper divides by 255 only
-    card = card or Card("unet", recipe.profile, None, (half[0],) * 3, (half[1],) * 3)
+    mean, std = PLAIN_SCALE[recipe.profile]
+    card = card or Card("unet", recipe.profile, None, (mean,) * 3, (std,) * 3)
     # valid convolutions fit at -4 modulo `multiple`, two pixels beyond what they take themselves
     margin = valid_margin(recipe.depth) + 2 if recipe.padding == "valid" else 0
     return Net(body, card, body.multiple, margin)
 
 
 def _transfer(recipe: NetRecipe, seed: int, card: Card | None) -> Net:
-    entry = architecture(recipe.name)
-    file = None if card else weights_file(recipe, entry)
-    card = card or (read_card(file, entry) if file else scratch_card(entry))
     plan = DECODERS[recipe.profile]
-    encoder = Encoder(entry, card, plan.coarsest)
+    file = None if card else wanted_file(recipe, download=True)
+    if card is None:
+        card = file.card if file else scratch_card(recipe.name)
+    encoder = Encoder(recipe.name, card, plan.coarsest, plan.style.bn_momentum)
     body = TransferUNet(encoder, plan, recipe.dropout)
     initialise(body, recipe.init, seed)
     if file:
-        card = _fill(encoder, file, entry, card, recipe.transfer)
+        card = fill(encoder, recipe.name, file, recipe.transfer)
     freeze(encoder, count_stages(encoder, "freeze", recipe.freeze), recipe.freeze_mode)
     return Net(body, replace(card, bn_eps=encoder.bn_eps), body.multiple)
 
 
-def scratch_card(entry: Architecture) -> Card:
+def scratch_card(name: str) -> Card:
     """The card of an encoder that has seen no weights file."""
+    entry = architecture(name)
     return Card(entry.arch, entry.default, None, entry.mean, entry.std)
 
 
-def weights_file(
-    recipe: NetRecipe, entry: Architecture, download: bool = True
-) -> EncoderFile | None:
-    """The file that the recipe asks for; None where nothing is transferred and none is named.
+def wanted_file(recipe: NetRecipe, download: bool) -> WeightsFile | None:
+    """The weights file that a recipe asks for; None where it transfers nothing and names none.
 
     A file that is named with `transfer` 0 still decides the variant, so that a random control is
     the same network as the transferred one.
     """
     if recipe.transfer in (0, ()) and recipe.weights is None:
         return None
-    return find_encoder_file(entry, recipe.weights, download)
-
-
-def count_stages(encoder: Encoder, what: str, wanted: int | Literal["all"]) -> int:
-    """How many encoder stages are meant.
-
-    Raises: UserError where there are fewer.
-    """
-    there = len(encoder.stages)
-    if wanted == "all":
-        return there
-    if wanted > there:
-        raise UserError(
-            f"{what} between 0 and {there}, the encoder's stages ({', '.join(encoder.stages)})",
-            str(wanted),
-            "Give a smaller number, or all.",
-        )
-    return wanted
-
-
-def _fill(
-    encoder: Encoder,
-    file: EncoderFile,
-    entry: Architecture,
-    card: Card,
-    transfer: int | str | tuple[str, ...],
-) -> Card:
-    """Load what is transferred, and write it on the card."""
-    tensors = read_tensors(file, entry)
-    if entry.rescale:
-        card, tensors = rescaled(card, tensors, entry.rescale)
-    names, wanted = transferred(encoder, entry.arch, transfer)
-    own = {flat(name): name for name in encoder.body.state_dict()}
-    chosen = {own[flat(name)]: tensors[name] for name in tensors if name in wanted}
-    encoder.body.load_state_dict(chosen, strict=False)
-    return replace(card, transferred=names)
-
-
-def transferred(
-    encoder: Encoder, arch: str, transfer: int | str | tuple[str, ...]
-) -> tuple[tuple[str, ...], set[str]]:
-    """The stages or layers that take ImageNet weights, and all their tensors by timm's names.
-
-    Raises: UserError for layers that do not exist, with the nearest ones.
-    """
-    flat_stage = {flat(name): stage for name, stage in encoder.stage_of.items()}
-    there = [name for name in expected_shapes(arch)[0] if flat(name) in flat_stage]
-    stage_of = {name: encoder.maps[flat_stage[flat(name)]].stage for name in there}
-    if not isinstance(transfer, tuple):
-        count = count_stages(encoder, "transfer", transfer)
-        stages = encoder.stages[:count]
-        return stages, {name for name in there if stage_of[name] in stages}
-    layers = {name[:i] for name in there for i, c in enumerate(name) if c == "."}
-    wanted: set[str] = set()
-    for layer in transfer:
-        if layer not in layers and layer not in encoder.stages:
-            raise unknown(f"layer of {arch}", layer, sorted({*layers, *encoder.stages}))
-        wanted |= {n for n in there if n.startswith(f"{layer}.") or stage_of[n] == layer}
-    return transfer, wanted
+    return find_weights(recipe.name, recipe.weights, download)

@@ -13,7 +13,7 @@ from typing import Literal
 
 from torch import nn
 
-from ehtseg.nets.encoders import Encoder
+from ehtseg.nets.features import Encoder
 
 Mode = Literal["inference", "weights_only", "all_but_norm"]
 NORMS = (nn.modules.batchnorm._BatchNorm, nn.InstanceNorm2d, nn.GroupNorm, nn.LayerNorm)
@@ -22,8 +22,8 @@ NORMS = (nn.modules.batchnorm._BatchNorm, nn.InstanceNorm2d, nn.GroupNorm, nn.La
 def freeze(encoder: Encoder, stages: int, mode: Mode) -> None:
     """Fix the first `stages` stages of the encoder, in place."""
     kept = _norm_parameters(encoder.body) if mode == "all_but_norm" else set()
-    for name, parameter in encoder.stage_parameters(stages):
-        parameter.requires_grad = name in kept
+    for name, parameter in encoder.body.named_parameters():
+        parameter.requires_grad = encoder.stage_of[name] >= stages or name in kept
     encoder.hold(modules_within(encoder, stages) if mode == "inference" else [])
 
 

@@ -7,6 +7,7 @@ holds it to one sequence of bytes.
 from __future__ import annotations
 
 import hashlib
+import http.client
 import os
 import re
 import urllib.error
@@ -61,9 +62,21 @@ class HubFile:
         server = os.environ.get("HF_ENDPOINT", ENDPOINT).rstrip("/")
         return f"{server}/{self.repository}/resolve/{self.revision}/model.safetensors"
 
+    @property
+    def path(self) -> Path:
+        """Where it is kept on this machine; the hash in the name keeps revisions apart."""
+        return cache_folder() / f"{self.arch}-{self.sha256[:16]}.safetensors"
 
-# Revision and hash as published by independent users of these files; see docs/decisions.md.
-# Architectures that are missing here have no pin that could be confirmed.
+
+def cache_folder() -> Path:
+    """Where downloads are kept: EHTSEG_CACHE, else `ehtseg` in the user's cache folder."""
+    root = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
+    return Path(os.environ.get("EHTSEG_CACHE") or Path(root) / "ehtseg")
+
+
+# Each pair was found alike in two or more independent public projects that pin these files; the
+# hub itself was out of reach when they were written down. Architectures that are not listed have
+# no pin that could be confirmed: the user gives one.
 PINS: dict[str, HubFile] = {
     "resnet50": HubFile(
         "timm/resnet50.tv_in1k",
@@ -78,21 +91,14 @@ PINS: dict[str, HubFile] = {
 }
 
 
-def cache_folder() -> Path:
-    """Where downloads are kept: EHTSEG_CACHE, else the user's cache folder."""
-    root = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
-    return Path(os.environ.get("EHTSEG_CACHE") or Path(root) / "ehtseg")
-
-
 def fetched(file: HubFile) -> Path:
     """Where the file is kept on this machine.
 
     Raises: UserError where it was not downloaded yet.
     """
-    path = cache_folder() / f"{file.arch}-{file.sha256[:16]}.safetensors"
-    if not path.exists():
-        raise UserError(f"{file.url} on this machine", "not downloaded yet", "Download it.")
-    return path
+    if not file.path.exists():
+        raise UserError(f"{file.url} at {file.path}", "not downloaded yet", "Download it.")
+    return file.path
 
 
 def fetch(file: HubFile) -> Path:
@@ -100,7 +106,7 @@ def fetch(file: HubFile) -> Path:
 
     Raises: UserError where the server cannot be reached or sends other bytes.
     """
-    path = cache_folder() / f"{file.arch}-{file.sha256[:16]}.safetensors"
+    path = file.path
     if path.exists() and sha256_of(path) == file.sha256:
         return path
     with written_whole(path) as beside:
@@ -121,7 +127,12 @@ def _download(url: str, target: Path) -> None:
         with urllib.request.urlopen(request, timeout=TIMEOUT_S) as answer, target.open("wb") as out:
             while block := answer.read(BLOCK_BYTES):
                 out.write(block)
-    except (urllib.error.URLError, TimeoutError, ConnectionError, ValueError) as error:
+    except (
+        http.client.HTTPException,
+        TimeoutError,
+        ConnectionError,
+        urllib.error.URLError,
+    ) as error:
         reason = " ".join(str(error).split())
         raise UserError(f"to download {url}", reason, "Connect to the network.") from error
 

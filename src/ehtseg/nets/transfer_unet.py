@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from torch import Tensor, nn
 
 from ehtseg.nets.blocks import ConvStyle, Up, channels_after_up, double_conv, join, step_up
-from ehtseg.nets.encoders import Encoder
+from ehtseg.nets.features import Encoder
 
 
 @dataclass(frozen=True, slots=True)

@@ -37,7 +37,7 @@ class UNetPlan:
     @staticmethod
     def of_width(width: int, depth: int) -> UNetPlan:
         """The usual plan: `width` channels at full resolution, doubled at each of `depth` steps."""
-        return UNetPlan(channels=tuple(width * 2**level for level in range(depth + 1)))
+        return UNetPlan(channels=tuple(width << level for level in range(depth + 1)))
 
     @property
     def style(self) -> ConvStyle:
@@ -93,7 +93,8 @@ def valid_margin(depth: int) -> int:
     >>> valid_margin(4) * 2 == 572 - 388
     True
     """
-    return 2 * (sum(2**level for level in range(depth + 1)) + sum(2**i for i in range(depth)))
+    down, up = sum(1 << level for level in range(depth + 1)), sum(1 << i for i in range(depth))
+    return 2 * (down + up)
 
 
 def _head(plan: UNetPlan) -> nn.Sequential:

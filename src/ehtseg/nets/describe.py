@@ -1,0 +1,147 @@
+"""A network as a table: each layer, where its weights come from, whether it stays fixed."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from ehtseg.nets.build import Net, build, scratch_card, wanted_file
+from ehtseg.nets.features import Encoder
+from ehtseg.nets.transfer import select
+from ehtseg.nets.weights_file import expected_shapes, flat
+from ehtseg.recipe import NetRecipe
+from ehtseg.records import UserError
+
+PROBE_PX = 256  # a size that every network here takes without padding
+
+
+@dataclass(frozen=True, slots=True)
+class Layer:
+    """One layer with weights. `stride` is in image pixels per feature; None: size not from it."""
+
+    part: str  # the encoder's stage, or a part of the network
+    name: str
+    kind: str
+    channels: int
+    stride: int
+    parameters: int
+    weights: str  # "ImageNet", or the rule by which they are drawn
+    fixed: bool  # no parameter of it is trained
+    mode: str  # in training: "training", or "inference" if it is held there
+
+
+@dataclass(frozen=True, slots=True)
+class Description:
+    """All layers, from the image to the logits, and what holds for the whole."""
+
+    layers: tuple[Layer, ...]
+    parameters: int
+    trainable: int
+    notes: tuple[str, ...]
+
+    def parts(self) -> dict[str, tuple[Layer, ...]]:
+        """The layers by part, in order."""
+        names = dict.fromkeys(layer.part for layer in self.layers)
+        return {name: tuple(x for x in self.layers if x.part == name) for name in names}
+
+
+def describe(recipe: NetRecipe) -> Description:
+    """The network of a recipe as a table. Downloads nothing and needs no weights at hand.
+
+    Raises: UserError as `build`, but for weights that are not at hand, which a note tells.
+
+    >>> describe(NetRecipe(name="unet")).parameters
+    1941105
+    """
+    card, notes = _card(recipe)
+    net = build(recipe, card=card).to("meta").train()  # shapes and flags are all that counts here
+    return Description(
+        layers=tuple(_layers(net, recipe)),
+        parameters=sum(p.numel() for p in net.parameters()),
+        trainable=sum(p.numel() for p in net.parameters() if p.requires_grad),
+        notes=notes,
+    )
+
+
+def _card(recipe: NetRecipe) -> tuple[dict[str, Any] | None, tuple[str, ...]]:
+    """The card that `build` would find, without downloading; notes on where weights come from."""
+    if recipe.name == "unet":
+        return None, (f"No ImageNet weights: everything is drawn ({recipe.init}).",)
+    card = scratch_card(recipe.name)
+    try:
+        file = wanted_file(recipe, download=False)
+    except UserError as error:
+        if recipe.weights is not None and not recipe.weights.startswith("hub:"):
+            raise
+        return card.as_dict(), (f"The ImageNet weights are not at hand yet. {error}",)
+    if file is None:
+        return card.as_dict(), (f"No ImageNet weights: everything is drawn ({recipe.init}).",)
+    return file.card.as_dict(), (f"ImageNet weights: {file}, variant {file.card.variant}.",)
+
+
+def _layers(net: Net, recipe: NetRecipe) -> Iterator[Layer]:
+    encoder = getattr(net.body, "encoder", None)
+    names, chosen = dict[str, str](), set[str]()
+    if isinstance(encoder, Encoder):
+        names = {flat(name): name for name in expected_shapes(net.card["arch"])[0]}
+        chosen = select(encoder, net.card["arch"], recipe.transfer)[1]
+    modules = dict(net.body.named_modules())
+    for name, (channels, stride) in _output_shapes(net.body).items():
+        module, inside = modules[name], name.removeprefix("encoder.body.")
+        own = dict(module.named_parameters(recurse=False))
+        if not own:
+            continue
+        tensor = f"{inside}.{next(iter(own))}"
+        tensor = names.get(flat(tensor), tensor) if inside != name else tensor
+        yield Layer(
+            part=name.split(".")[0] if inside == name else _stage(encoder, inside, own),
+            name=tensor.rpartition(".")[0],
+            kind=_kind(module),
+            channels=channels,
+            stride=stride,
+            parameters=sum(p.numel() for p in own.values()),
+            weights="ImageNet" if tensor in chosen else _drawn(module, recipe.init),
+            fixed=not any(p.requires_grad for p in own.values()),
+            mode="training" if module.training else "inference",
+        )
+
+
+def _stage(encoder: Any, inside: str, own: dict[str, Any]) -> str:
+    stage: str = encoder.maps[encoder.stage_of[f"{inside}.{next(iter(own))}"]].stage
+    return stage
+
+
+def _kind(module: nn.Module) -> str:
+    size = getattr(module, "kernel_size", None)
+    edges = f" {'x'.join(map(str, size))}" if isinstance(size, tuple) else ""
+    return type(module).__name__ + edges
+
+
+def _drawn(module: nn.Module, rule: str) -> str:
+    kernel = isinstance(module, nn.Conv2d | nn.ConvTranspose2d | nn.Linear)
+    return f"random ({rule})" if kernel else "start values"
+
+
+def _output_shapes(body: nn.Module) -> dict[str, tuple[int, int]]:
+    """Channels and stride of every module's output, in the order in which they are computed."""
+    shapes: dict[str, tuple[int, int]] = {}
+
+    def note(name: str) -> Any:
+        def hook(_module: nn.Module, _inputs: Any, output: Any) -> None:
+            if isinstance(output, Tensor) and output.ndim == 4:
+                channels_last = output.shape[1] == output.shape[2] != output.shape[3]
+                channels, side = output.shape[3 if channels_last else 1], output.shape[2]
+                shapes.setdefault(name, (channels, PROBE_PX // side))
+
+        return hook
+
+    handles = [m.register_forward_hook(note(n)) for n, m in body.named_modules()]
+    with torch.no_grad():
+        body(torch.empty(1, 3, PROBE_PX, PROBE_PX, device="meta"))
+    for handle in handles:
+        handle.remove()
+    return shapes

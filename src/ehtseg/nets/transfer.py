@@ -1,0 +1,93 @@
+"""Which tensors of an encoder take ImageNet weights, and how many stages are meant."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Literal
+
+import torch
+from torch import Tensor
+
+from ehtseg.nets.encoders import IMAGENET_STD, RANDOM, Card, architecture, unknown
+from ehtseg.nets.features import Encoder
+from ehtseg.nets.weights import WeightsFile
+from ehtseg.nets.weights_file import expected_shapes, flat, read_tensors
+from ehtseg.records import UserError
+
+Stages = int | Literal["all"]
+Wanted = Stages | tuple[str, ...]
+
+
+def fill(encoder: Encoder, name: str, file: WeightsFile, wanted: Wanted) -> Card:
+    """Load the tensors that are transferred, in place; the file's card with their names.
+
+    Raises: UserError for stages and layers that do not exist, and for a file that does not fit.
+    """
+    entry, card = architecture(name), file.card
+    tensors = read_tensors(file.path, entry)
+    if entry.rescale:
+        card, tensors = rescaled(card, tensors, entry.rescale)
+    names, chosen = select(encoder, entry.arch, wanted)
+    own = {flat(name): name for name in encoder.body.state_dict()}
+    loaded = {own[flat(name)]: tensor for name, tensor in tensors.items() if name in chosen}
+    encoder.body.load_state_dict(loaded, strict=False)
+    if not names:  # the file decided the variant only
+        return replace(card, source=RANDOM, licence="", weights_sha256=None)
+    return replace(card, transferred=names)
+
+
+def select(encoder: Encoder, arch: str, wanted: Wanted) -> tuple[tuple[str, ...], set[str]]:
+    """Names of the stages or layers that are wanted, and all tensors in them by timm's names.
+
+    A layer takes everything below it: "layer2" holds "layer2.0.conv1".
+
+    Raises: UserError for a layer that does not exist, with the nearest ones.
+    """
+    indices = {flat(name): index for name, index in encoder.stage_of.items()}
+    stage_of = {
+        name: encoder.maps[indices[flat(name)]].stage
+        for name in expected_shapes(arch)[0]
+        if flat(name) in indices
+    }
+    if not isinstance(wanted, tuple):
+        wanted = encoder.stages[: count_stages(encoder, "transfer", wanted)]
+    layers = {name[:i] for name in stage_of for i, letter in enumerate(name) if letter == "."}
+    chosen: set[str] = set()
+    for layer in wanted:
+        if layer not in layers and layer not in encoder.stages:
+            raise unknown(f"layer of {arch}", layer, sorted({*layers, *encoder.stages}))
+        chosen |= {
+            n for n, stage in stage_of.items() if n.startswith(f"{layer}.") or stage == layer
+        }
+    return wanted, chosen
+
+
+def count_stages(encoder: Encoder, what: str, wanted: Stages) -> int:
+    """How many encoder stages are meant.
+
+    Raises: UserError where the encoder has fewer.
+    """
+    there = len(encoder.stages)
+    if wanted == "all":
+        return there
+    if wanted > there:
+        raise UserError(
+            f"{what} between 0 and {there}, the encoder's stages ({', '.join(encoder.stages)})",
+            str(wanted),
+            "Give a smaller number, or all.",
+        )
+    return wanted
+
+
+def rescaled(card: Card, tensors: dict[str, Tensor], first: str) -> tuple[Card, dict[str, Tensor]]:
+    """The same function divided by one constant, for inputs with the usual ImageNet std.
+
+    For a network of convolutions, ReLU and max-pooling only (VGG): the first kernel and all
+    biases are divided, which divides every activation. Files with std 1/255 have activations in
+    the thousands, which suit no decoder. Source: weights/README.md, trap 2.
+    """
+    ratio = torch.tensor(IMAGENET_STD) / torch.tensor(card.std)
+    factor = float(ratio.mean())
+    changed = {n: t / factor if n.endswith("bias") else t for n, t in tensors.items()}
+    changed[first] = tensors[first] * (ratio / factor).view(1, 3, 1, 1)
+    return replace(card, std=IMAGENET_STD, divided_by=factor), changed
