@@ -1,0 +1,99 @@
+"""`ehtseg check`: what is in folders of labelled frames, how it is read, and every fault."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from ehtseg.reading.dataset import Dataset, Inspected, survey
+from ehtseg.reading.splits import split_dataset
+from ehtseg.recipe import DataRecipe
+from ehtseg.records import UserError
+
+LISTED = 12  # recordings, sizes or kinds told one by one
+
+
+@dataclass(frozen=True, slots=True)
+class CheckReport:
+    """What was found, as sentences; the faults with their cures."""
+
+    lines: tuple[str, ...]
+    problems: tuple[UserError, ...]
+
+    @property
+    def ok(self) -> bool:
+        """Whether `ehtseg train` would take the folders."""
+        return not self.problems
+
+
+def check(folders: Sequence[Path], recording: str | None = None) -> CheckReport:
+    """Read every file of the folders once and tell what they hold; faults do not stop it.
+
+    `recording` names the recording of all frames that no meta.json names one for.
+    """
+    found = survey(folders, recording)
+    looks, dataset = found.looks, found.dataset
+    lines = [
+        f"{len(dataset)} labelled frames that can be read, in {len(dataset.folders)} folder(s)"
+    ]
+    if looks:
+        lines += _listed(f"{len(dataset.recordings)} recording(s)", _recordings(dataset))
+        lines += _listed("sizes", _counted(f"{x.shape[1]} x {x.shape[0]} px" for x in looks))
+        lines += _listed("images", _counted(f"{x.dtype}, {_colours(x)}" for x in looks))
+        lines += _tissue(looks)
+        lines += _listed("splits", _splits(dataset))
+    lines += _listed("notes", list(dataset.notes))
+    return CheckReport(tuple(lines), found.problems)
+
+
+def _recordings(dataset: Dataset) -> list[str]:
+    lines = []
+    for name, indices in dataset.recordings.items():
+        numbers = [dataset.frames[i].frame for i in indices]
+        rate = f"{dataset.fps[name]:g} frames/s" if name in dataset.fps else "frame rate unknown"
+        span = f"{len(numbers)} frames, {min(numbers)} to {max(numbers)}"
+        lines.append(f"{name}: {span if len(numbers) > 1 else '1 frame'}, {rate}")
+    return lines
+
+
+def _colours(look: Inspected) -> str:
+    return {2: "grey"}.get(len(look.shape)) or {3: "RGB", 4: "RGBA"}[look.shape[2]]
+
+
+def _tissue(looks: Sequence[Inspected]) -> list[str]:
+    shares = np.array([look.share for look in looks])
+    low, middle, high = shares.min(), np.median(shares), shares.max()
+    return [
+        f"tissue share of a frame: smallest {low:.1%}, median {middle:.1%}, largest {high:.1%}",
+        f"empty masks: {np.count_nonzero(shares == 0)}",
+    ]
+
+
+def _splits(dataset: Dataset) -> list[str]:
+    """What each way to split would give with the default shares, or why it cannot."""
+    lines = []
+    for how in ("recording", "blocks", "random"):
+        try:
+            split = split_dataset(dataset, DataRecipe.model_validate({"split": how}), seed=0)
+        except UserError as fault:
+            lines.append(f"{how}: not possible. {fault}")
+        else:
+            lines.append(f"{how}: {split.report[0].partition(': ')[2]}")
+            lines += [f"{how}: {warning}" for warning in split.warnings]
+    return lines
+
+
+def _counted(kinds: Iterable[str]) -> list[str]:
+    return [f"{count} x {kind}" for kind, count in Counter(kinds).most_common()]
+
+
+def _listed(title: str, items: Sequence[str]) -> list[str]:
+    """A title and its first items below it."""
+    if not items:
+        return []
+    more = [f"  and {len(items) - LISTED} more"] if len(items) > LISTED else []
+    return [f"{title}:", *(f"  {item}" for item in items[:LISTED]), *more]

@@ -1,0 +1,288 @@
+"""Labelled frames of one or several folders: looked at once, checked, and read one at a time."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+
+from ehtseg.reading.intensity import decide_look, sampled_indices, thinned
+from ehtseg.reading.masks import explain_mask, read_mask
+from ehtseg.reading.pairs import LabelledFrame, Pairs, find_pairs, some
+from ehtseg.reading.pixels import EIGHT_BIT, read_pixels, to_uint8
+from ehtseg.records import Array, Scaling, UserError
+
+TOLD = 3  # faults told in one error
+
+
+@dataclass(frozen=True, slots=True)
+class Dataset:
+    """Labelled frames, joined in the order of the folders and, inside, of the file names."""
+
+    folders: tuple[Path, ...]
+    frames: tuple[LabelledFrame, ...]
+    notes: tuple[str, ...]  # what was assumed, and what is worth knowing
+    sha256: str  # of every image and mask file with its recording and frame number, in order
+    scalings: Mapping[str, Scaling]  # one a recording
+    fps: Mapping[str, float]  # one a recording, where it is known
+
+    def __len__(self) -> int:
+        """Number of labelled frames."""
+        return len(self.frames)
+
+    def read(self, i: int) -> tuple[Array, Array]:
+        """Image i, uint8 (H, W) or (H, W, 3), and its mask, bool (H, W)."""
+        frame = self.frames[i]
+        image = to_uint8(read_pixels(frame.image), self.scalings[frame.recording])
+        return image, read_mask(frame.mask)
+
+    @property
+    def recordings(self) -> dict[str, tuple[int, ...]]:
+        """Indices of the frames of every recording."""
+        found: dict[str, list[int]] = defaultdict(list)
+        for i, frame in enumerate(self.frames):
+            found[frame.recording].append(i)
+        return {name: tuple(indices) for name, indices in found.items()}
+
+
+@dataclass(frozen=True, slots=True)
+class Inspected:
+    """What one labelled frame showed when it was read."""
+
+    frame: LabelledFrame
+    shape: tuple[int, ...]  # (H, W) or (H, W, C)
+    dtype: str
+    flat: bool  # every pixel of the image has the same value
+    how: str  # the mask file was understood
+    share: float  # of the pixels that are tissue
+
+
+@dataclass(frozen=True, slots=True)
+class Survey:
+    """Everything that was found, the faults included; `dataset` holds the frames without one."""
+
+    dataset: Dataset
+    looks: tuple[Inspected, ...]  # one a frame of the dataset
+    problems: tuple[UserError, ...]
+
+
+def open_dataset(folders: Sequence[Path], recording: str | None = None) -> Dataset:
+    """The labelled frames of some folders, every file read once to see that it can be used.
+
+    `recording` names the recording of all frames that no meta.json names one for.
+
+    Raises: UserError that tells the first faults and counts the others.
+    """
+    found = survey(folders, recording)
+    if found.problems:
+        raise _one_error(found.problems, folders)
+    return found.dataset
+
+
+def survey(folders: Sequence[Path], recording: str | None = None) -> Survey:
+    """Look at every labelled frame of some folders, without stopping at a fault."""
+    named = _named(folders)
+    pairs = [find_pairs(folder, recording, assumed) for folder, assumed in named.items()]
+    problems = [problem for each in pairs for problem in each.problems]
+    problems += _one_name_for_several(named, recording)
+    with ThreadPoolExecutor(min(4, os.cpu_count() or 1)) as pool:
+        seen = list(pool.map(_inspect, [frame for each in pairs for frame in each.frames]))
+    looks = [look for look in seen if isinstance(look, Inspected)]
+    problems += [look for look in seen if isinstance(look, UserError)]
+    problems += _faults_of_all(folders, looks)
+    fps = _rates(pairs, problems)
+    scalings = _scalings(looks, problems)
+    notes = [note for each in pairs for note in each.notes]
+    notes += _notes(looks) + _scaling_notes(scalings) + _joint_notes(looks)
+    frames = tuple(look.frame for look in looks)
+    dataset = Dataset(tuple(named), frames, tuple(notes), _sha256(frames), scalings, fps)
+    return Survey(dataset, tuple(looks), tuple(problems))
+
+
+def _named(folders: Sequence[Path]) -> dict[Path, str]:
+    """Each folder once, with the name its recording gets if nobody names it."""
+    once = {folder.resolve(): folder for folder in folders}
+    times = Counter(real.name for real in once)
+    return {
+        folder: real.name if times[real.name] == 1 else str(folder) for real, folder in once.items()
+    }
+
+
+def _one_name_for_several(folders: Iterable[Path], recording: str | None) -> list[UserError]:
+    silent = [str(folder) for folder in folders if not (folder / "meta.json").exists()]
+    if not recording or len(silent) < 2:
+        return []
+    return [
+        UserError(
+            f"one folder without meta.json for the recording {recording}",
+            f"{len(silent)}: {some(silent)}",
+            "Name the recording and frame number of each image in their meta.json.",
+        )
+    ]
+
+
+def _inspect(frame: LabelledFrame) -> Inspected | UserError:
+    """Read one image and its mask; a fault comes back as what it would raise."""
+    try:
+        values, reading = read_pixels(frame.image), explain_mask(frame.mask)
+    except UserError as fault:
+        return fault
+    flat = bool((values == values.flat[0]).all())
+    share = float(reading.mask.mean())
+    fault_seen = _fault(frame, values, reading.mask, flat and share > 0)
+    if fault_seen:
+        return fault_seen
+    hashed = replace(
+        frame,
+        image_sha256=hashlib.sha256(frame.image.read_bytes()).hexdigest(),
+        mask_sha256=hashlib.sha256(frame.mask.read_bytes()).hexdigest(),
+    )
+    return Inspected(hashed, values.shape, values.dtype.name, flat, reading.how, share)
+
+
+def _fault(frame: LabelledFrame, values: Array, mask: Array, blank: bool) -> UserError | None:
+    if values.dtype.kind == "f" and not np.isfinite(values).all():
+        return UserError(
+            "images of finite numbers",
+            f"{(~np.isfinite(values)).sum()} NaN or infinite values in {frame.image}",
+            "Export the frame again, or take it and its mask away.",
+        )
+    if blank:
+        return UserError(
+            "images that show something where their mask says tissue",
+            f"the same value in every pixel of {frame.image}",
+            "Export the frame again, or take it and its mask away.",
+        )
+    if values.shape[:2] != mask.shape:
+        sizes = [f"{shape[1]} x {shape[0]}" for shape in (values.shape, mask.shape)]
+        turned = " (turned by 90 degrees?)" if values.shape[:2] == mask.shape[::-1] else ""
+        return UserError(
+            "masks of the size of their images",
+            f"{frame.image} with {sizes[0]} and {frame.mask} with {sizes[1]} px{turned}",
+            "Export the masks at the size of the images, without cropping or turning.",
+        )
+    return None
+
+
+def _faults_of_all(folders: Sequence[Path], looks: Sequence[Inspected]) -> list[UserError]:
+    if looks and not any(look.share for look in looks):
+        return [
+            UserError(
+                "tissue in at least one mask",
+                f"{len(looks)} empty masks in {some(map(str, folders))}",
+                "Check how the masks were exported: tissue must differ from 0.",
+            )
+        ]
+    return []
+
+
+def _rates(pairs: Sequence[Pairs], problems: list[UserError]) -> dict[str, float]:
+    claims: dict[str, set[float]] = defaultdict(set)
+    for each in pairs:
+        for name in {frame.recording for frame in each.frames if each.fps}:
+            claims[name].add(each.fps or 0.0)
+    for name, rates in claims.items():
+        if len(rates) > 1:
+            problems.append(
+                UserError(
+                    f"one frame rate for the recording {name}",
+                    f"{' and '.join(f'{rate:g}' for rate in sorted(rates))} frames per second",
+                    "Correct fps in the meta.json of its folders, or name two recordings.",
+                )
+            )
+    return {name: min(rates) for name, rates in claims.items()}
+
+
+def _scalings(looks: Sequence[Inspected], problems: list[UserError]) -> dict[str, Scaling]:
+    recordings: dict[str, list[Inspected]] = defaultdict(list)
+    for look in looks:
+        recordings[look.frame.recording].append(look)
+    scalings = {}
+    for name, frames in recordings.items():
+        depths = sorted({look.dtype for look in frames})
+        scalings[name] = _scaling(frames)
+        if len(depths) > 1:
+            problems.append(
+                UserError(
+                    f"one bit depth in the recording {name}",
+                    f"{' and '.join(depths)}",
+                    "Export all its frames alike, or name two recordings in meta.json.",
+                )
+            )
+    return scalings
+
+
+def _scaling(looks: Sequence[Inspected]) -> Scaling:
+    if all(look.dtype in ("uint8", "bool") for look in looks):
+        return EIGHT_BIT
+    files = [looks[i].frame.image for i in sorted(sampled_indices(len(looks), deep=True))]
+    return decide_look([thinned(read_pixels(file)) for file in files], deep=True).scaling
+
+
+def _scaling_notes(scalings: Mapping[str, Scaling]) -> list[str]:
+    return [
+        f"{name} is deeper than 8 bits: {scaling.low:g} to {scaling.high:g} "
+        f"({scaling.source}) become 0 to 255."
+        for name, scaling in scalings.items()
+        if scaling != EIGHT_BIT
+    ]
+
+
+def _notes(looks: Sequence[Inspected]) -> list[str]:
+    notes = [
+        f"{count} masks read as: {how}." for how, count in Counter(x.how for x in looks).items()
+    ]
+    empty = [look.frame.mask.name for look in looks if not look.share]
+    blank = [look.frame.image.name for look in looks if look.flat]
+    if empty:
+        notes.append(f"{len(empty)} of {len(looks)} masks are empty: {some(empty)}.")
+    if blank:
+        notes.append(f"{len(blank)} images are the same value everywhere: {some(blank)}.")
+    return notes
+
+
+def _joint_notes(looks: Sequence[Inspected]) -> list[str]:
+    """What several files say about the same recording."""
+    folders: dict[str, dict[Path, None]] = defaultdict(dict)
+    sizes: dict[str, set[tuple[int, ...]]] = defaultdict(set)
+    for look in looks:
+        folders[look.frame.recording][look.frame.image.parent.parent] = None
+        sizes[look.frame.recording].add(look.shape[:2])
+    notes = [
+        f"The recording {name} has frames in {len(where)} folders ({some(map(str, where))}), which "
+        "name it alike: they count as one recording."
+        for name, where in folders.items()
+        if len(where) > 1
+    ]
+    twice = Counter((look.frame.recording, look.frame.frame) for look in looks)
+    again = [f"{name} {number}" for (name, number), count in twice.items() if count > 1]
+    if again:
+        notes.append(f"{len(again)} frames are there more than once: {some(again)}.")
+    notes += [f"{name} has frames of {len(s)} sizes." for name, s in sizes.items() if len(s) > 1]
+    return notes
+
+
+def _sha256(frames: Sequence[LabelledFrame]) -> str:
+    lines = [f"{f.recording}\t{f.frame}\t{f.image_sha256}\t{f.mask_sha256}\n" for f in frames]
+    return hashlib.sha256("".join(lines).encode()).hexdigest()
+
+
+def _one_error(problems: Sequence[UserError], folders: Sequence[Path]) -> UserError:
+    """The first faults in one paragraph."""
+    if len(problems) == 1:
+        return problems[0]
+    expected = list(dict.fromkeys(problem.expected for problem in problems[:TOLD]))
+    cures = list(dict.fromkeys(problem.cure for problem in problems[:TOLD]))
+    more = f"; and {len(problems) - TOLD} more faults" if len(problems) > TOLD else ""
+    check = f"All faults:  ehtseg check {' '.join(map(str, folders))}"
+    return UserError(
+        "; ".join(expected),
+        "; ".join(problem.got for problem in problems[:TOLD]) + more,
+        " ".join([*cures, check]),
+    )
