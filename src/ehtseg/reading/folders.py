@@ -1,0 +1,168 @@
+"""A folder of images as one recording, with what a meta.json beside them says of it."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ehtseg.reading.calibration import Claim
+from ehtseg.reading.pairs import natural
+from ehtseg.reading.pixels import IMAGE_SUFFIXES, read_pixels
+from ehtseg.reading.raw import Raw, RawFrame, check_size
+from ehtseg.records import Array, UserError
+
+
+@dataclass(frozen=True, slots=True)
+class Sidecar:
+    """What a meta.json says: `fps` and `um_per_px`, and of each file its recording and time."""
+
+    path: Path
+    fps: float | None
+    um_per_px: float | None
+    frames: dict[str, dict[str, Any]]  # by file name
+
+
+def open_folder(folder: Path) -> Raw:
+    """The images of a folder, or of its `images/`, in natural order of their names.
+
+    Raises: UserError for no images, and for a meta.json that cannot be understood.
+    """
+    files = image_files(folder)
+    if not files:
+        raise UserError(
+            f"images (PNG, TIFF, JPEG, BMP) in {folder} or in {folder / 'images'}",
+            "none",
+            "Name the folder that holds the frames, or a video file.",
+        )
+    first = read_pixels(files[0])
+    sidecar = read_sidecar(folder)
+    times_s = _times_s(sidecar, files)
+    claim = "the file meta.json"
+    return Raw(
+        folder,
+        *first.shape[:2],
+        deep=first.dtype not in (np.uint8, np.bool_),
+        n_frames=len(files),
+        read=partial(_read, files, first, times_s),
+        times_s=None if sidecar and sidecar.fps else times_s,  # a rate is not told twice
+        fps=(Claim(sidecar.fps, claim),) if sidecar and sidecar.fps else (),
+        um_per_px=(Claim(sidecar.um_per_px, claim),) if sidecar and sidecar.um_per_px else (),
+        notes=_notes(sidecar, files),
+    )
+
+
+def read_sidecar(folder: Path) -> Sidecar | None:
+    """The meta.json of a folder of images, beside them or beside their `images/`, if any.
+
+    Raises: UserError for broken JSON and for impossible values.
+    """
+    beside = folder.resolve().parent / "meta.json" if folder.name == "images" else None
+    places = [place for place in (folder / "meta.json", beside) if place and place.is_file()]
+    if not places:
+        return None
+    path = places[0]
+    try:
+        meta = json.loads(path.read_text(encoding="utf-8"))
+        rows = [row for row in meta.get("frames", []) if "file" in row]
+        return Sidecar(
+            path, _number(meta, "fps"), _number(meta, "um_per_px"), {r["file"]: r for r in rows}
+        )
+    except (ValueError, AttributeError, TypeError) as error:
+        raise UserError(
+            f"a meta.json with numbers (or null) for fps and um_per_px and a list frames, {path}",
+            f"“{error}”",
+            "Correct the file, or remove it and give --fps and --um-per-px yourself.",
+        ) from error
+
+
+def natural_order(paths: Iterable[Path]) -> list[Path]:
+    """Paths by name, numbers in it by their value."""
+    return sorted(paths, key=lambda path: natural(str(path)))
+
+
+def image_files(folder: Path) -> list[Path]:
+    """The images directly in a folder, else those in its `images/`, in natural order."""
+    for place in (folder, folder / "images"):
+        if place.is_dir() and (found := with_suffix(place, IMAGE_SUFFIXES)):
+            return found
+    return []
+
+
+def with_suffix(folder: Path, suffixes: Iterable[str]) -> list[Path]:
+    """The files directly in a folder that have one of these suffixes, in natural order."""
+    known = frozenset(suffixes)
+    return natural_order(
+        path
+        for path in folder.iterdir()
+        if path.suffix.lower() in known and path.is_file() and not path.name.startswith(".")
+    )
+
+
+def _read(
+    files: list[Path], first: Array, times_s: Array | None, only: frozenset[int] | None
+) -> Iterator[RawFrame]:
+    for index, path in enumerate(files):
+        if only is not None and index not in only:
+            continue
+        values = read_pixels(path)
+        check_size(str(path), values.shape[:2], *first.shape[:2])
+        if values.dtype != first.dtype:
+            raise UserError(
+                f"images of one depth ({first.dtype}, as {files[0].name})",
+                f"{values.dtype} in {path}",
+                "Export all frames of the recording with the same settings.",
+            )
+        yield RawFrame(index, None if times_s is None else float(times_s[index]), values)
+
+
+def _number(meta: dict[str, Any], key: str) -> float | None:
+    value = meta.get(key)
+    if value is None:
+        return None
+    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 < value < np.inf:
+        raise ValueError(f"{key} is {value!r}")
+    return float(value)
+
+
+def _times_s(sidecar: Sidecar | None, files: list[Path]) -> Array | None:
+    """Seconds after the first frame (T,), from the `time_s` of each file, or its `frame` / fps."""
+    if sidecar is None or len(_recordings(sidecar, files)) > 1:
+        return None
+    rows = [sidecar.frames.get(path.name, {}) for path in files]
+    for key, rate in (("time_s", 1.0), ("frame", sidecar.fps)):
+        values = [row.get(key) for row in rows]
+        if rate and all(isinstance(value, int | float) for value in values):
+            times_s = np.array(values, float) / rate
+            return times_s - times_s[0]
+    return None
+
+
+def _recordings(sidecar: Sidecar, files: list[Path]) -> list[str]:
+    rows = [sidecar.frames.get(path.name, {}) for path in files]
+    names = {row.get("recording") or row.get("movie") for row in rows}
+    return sorted(str(name) for name in names if name)
+
+
+def _notes(sidecar: Sidecar | None, files: list[Path]) -> tuple[str, ...]:
+    if sidecar is None:
+        return ()
+    recordings = _recordings(sidecar, files)
+    if len(recordings) > 1:
+        return (
+            f"{sidecar.path} names {len(recordings)} recordings in this folder "
+            f"({', '.join(recordings[:3])}, ...): the frames have no common time.",
+        )
+    numbers = [sidecar.frames.get(path.name, {}).get("frame") for path in files]
+    known = [number for number in numbers if isinstance(number, int)]
+    if len(known) == len(files) and known != list(range(known[0], known[0] + len(files))):
+        return (
+            f"{sidecar.path} says that these {len(files)} images are not all frames of the "
+            f"recording in order (numbers {known[0]} to {known[-1]}).",
+        )
+    return ()

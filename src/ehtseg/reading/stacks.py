@@ -1,0 +1,254 @@
+"""TIFF stacks and OME-TIFF by tifffile, read one frame at a time."""
+
+from __future__ import annotations
+
+import logging
+import struct
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from functools import partial
+from pathlib import Path
+from typing import Any
+from xml.etree import ElementTree
+
+import numpy as np
+from tifffile import PHOTOMETRIC, TiffFile, TiffPageSeries
+
+from ehtseg.reading.calibration import S_PER, UM_PER, Claim, unit_factor
+from ehtseg.reading.raw import EarlyEndError, Raw, RawFrame, check_size
+from ehtseg.records import Array, UserError
+
+LARGEST_PIXEL_UM = 20.0  # coarser than this, a resolution per inch or cm is meant for a printer
+
+_DAMAGED = (ValueError, OSError, RuntimeError, LookupError, struct.error)
+_PRINTED = {2: "inch", 3: "cm"}  # values of the tag ResolutionUnit
+_Said = tuple[tuple[Claim, ...], tuple[Claim, ...], tuple[str, ...]]  # fps, um/px, notes
+
+
+def open_stack(path: Path) -> Raw:
+    """A TIFF whose pages are the frames, or whose one frame axis (T, or Z or C alone) is.
+
+    Raises: UserError for a file that is no TIFF, has two frame axes, or several image series.
+    """
+    with _opened(path) as (file, warnings):
+        series = _checked_series(path, file)
+        n_frames = _n_frames(file)
+        first = _first(path, file)
+        ome = ElementTree.fromstring(file.ome_metadata) if file.ome_metadata else None
+        fps, um_per_px, notes = _from_tags(file) if ome is None else _from_ome(ome)
+        times_s = None if ome is None else _delta_t_s(ome, n_frames)
+        notes = (*_axis_note(series), *_table_note(file), *warnings, *notes)
+    return Raw(
+        path,
+        *first.shape[:2],
+        deep=first.dtype not in (np.uint8, np.bool_),
+        n_frames=n_frames,
+        read=partial(_read, path, first.shape[:2], times_s),
+        times_s=times_s,
+        fps=fps,
+        um_per_px=um_per_px,
+        notes=notes,
+    )
+
+
+def is_stack(path: Path) -> bool:
+    """Whether a TIFF holds more than one frame; False where it cannot be read."""
+    try:
+        with _opened(path) as (file, _):
+            return _n_frames(file) > 1
+    except UserError:
+        return False
+
+
+@contextmanager
+def _opened(path: Path) -> Iterator[tuple[TiffFile, list[str]]]:
+    """The open file with its chain of pages walked, and what tifffile complained of meanwhile."""
+    said: list[str] = []
+    listener = logging.Handler()
+    listener.emit = lambda record: said.append(  # type: ignore[method-assign]
+        f"The file may be damaged or cut off; tifffile says: {record.getMessage()}."
+    )
+    log = logging.getLogger("tifffile")
+    propagate, log.propagate = log.propagate, False
+    log.addHandler(listener)
+    with ExitStack() as opened:
+        try:
+            file = opened.enter_context(TiffFile(path))
+            _n_frames(file)
+        except _DAMAGED as error:
+            raise _unreadable(path, str(error)) from error
+        finally:
+            log.removeHandler(listener)
+            log.propagate = propagate
+        yield file, said
+
+
+def _n_frames(file: TiffFile) -> int:
+    series = file.series[0]
+    if series.is_truncated:  # one directory for all frames, which lie one after the other
+        return int(np.prod(series.shape) // np.prod(series.keyframe.shape))
+    return len(series) if series.kind == "ome" else len(file.pages)
+
+
+def _checked_series(path: Path, file: TiffFile) -> TiffPageSeries:
+    series = file.series[0]
+    long = {
+        a: n for a, n in zip(series.axes, series.shape, strict=True) if n > 1 and a not in "YXS"
+    }
+    if len(long) > 1:
+        raise UserError(
+            f"one axis of frames in {path}",
+            f"{len(long)}: " + ", ".join(f"{axis} = {n}" for axis, n in long.items()),
+            "Save one channel and one slice alone (in Fiji: Image › Duplicate).",
+        )
+    if series.kind == "ome" and len(file.series) > 1:
+        raise UserError(
+            f"one recording in {path}",
+            f"{len(file.series)} image series",
+            "Save each series (position) as a file of its own.",
+        )
+    return series
+
+
+def _read(
+    path: Path, size: tuple[int, int], times_s: Array | None, only: frozenset[int] | None
+) -> Iterator[RawFrame]:
+    with _opened(path) as (file, _):
+        for index in range(_n_frames(file)) if only is None else sorted(only):
+            values = _values(path, file, index)
+            check_size(f"frame {index} of {path}", values.shape[:2], *size)
+            yield RawFrame(index, None if times_s is None else float(times_s[index]), values)
+
+
+def _values(path: Path, file: TiffFile, index: int) -> Array:
+    """Frame `index` as stored, (H, W) or (H, W, 3 or 4)."""
+    series = file.series[0]
+    try:
+        if series.is_truncated:
+            values, axes = _cut_out(path, series, index), series.keyframe.axes
+        else:
+            page = (series if series.kind == "ome" else file.pages)[index]
+            if page is None:
+                raise EarlyEndError(f"frame {index} is in another file, which is missing")
+            values, axes = page.asarray(), page.keyframe.axes
+    except _DAMAGED as error:
+        raise EarlyEndError(f"frame {index}: {error}") from error
+    if axes == "SYX":
+        values, axes = np.moveaxis(values, 0, -1), "YXS"
+    if axes not in ("YX", "YXS") or values.dtype.kind not in "uifb":
+        raise UserError(
+            f"grey or RGB frames of real numbers in {path}",
+            f"{axes} {values.shape} of {values.dtype}",
+            "Save the recording as 8 or 16 bit grey or as RGB.",
+        )
+    return np.asarray(values)
+
+
+def _cut_out(path: Path, series: TiffPageSeries, index: int) -> Array:
+    """One frame of a single contiguous block, as ImageJ writes stacks above 4 GB."""
+    page = series.keyframe
+    count = int(np.prod(page.shape))
+    dtype = np.dtype(page.parent.byteorder + page.dtype.char)
+    offset = page.dataoffsets[0] + index * count * dtype.itemsize
+    return np.fromfile(path, dtype, count, offset=offset).reshape(page.shape)
+
+
+def _first(path: Path, file: TiffFile) -> Array:
+    try:
+        return _values(path, file, 0)
+    except EarlyEndError as damage:
+        raise _unreadable(path, str(damage)) from damage
+
+
+def _from_ome(ome: ElementTree.Element) -> _Said:
+    pixels = _found(ome, "Pixels")[0].attrib
+    rates, sizes = [], []
+    second = unit_factor(S_PER, pixels.get("TimeIncrementUnit", "s"))
+    increment = float(pixels.get("TimeIncrement", 0))
+    if second and increment > 0:
+        rates.append(Claim(1 / (increment * second), "the OME-XML's TimeIncrement"))
+    for axis in "XY":
+        um = unit_factor(UM_PER, pixels.get(f"PhysicalSize{axis}Unit", "µm"))
+        size = float(pixels.get(f"PhysicalSize{axis}", 0))
+        if um and size > 0:
+            sizes.append(Claim(size * um, f"the OME-XML's PhysicalSize{axis}"))
+    return tuple(rates), tuple(sizes), ()
+
+
+def _delta_t_s(ome: ElementTree.Element, n_frames: int) -> Array | None:
+    """The time of each frame after the first (T,), where the OME-XML gives it for each."""
+    times: dict[tuple[int, int], float] = {}
+    for plane in _found(ome, "Plane"):
+        second = unit_factor(S_PER, plane.get("DeltaTUnit", "s"))
+        if second and "DeltaT" in plane.attrib and plane.get("TheC", "0") == "0":
+            place = int(plane.get("TheT", 0)), int(plane.get("TheZ", 0))
+            times[place] = float(plane.attrib["DeltaT"]) * second
+    if len(times) != n_frames or n_frames < 2:
+        return None
+    stamps = np.array([times[place] for place in sorted(times)])
+    return stamps - stamps[0]
+
+
+def _found(ome: ElementTree.Element, name: str) -> list[ElementTree.Element]:
+    return [element for element in ome.iter() if element.tag.rsplit("}")[-1] == name]
+
+
+def _from_tags(file: TiffFile) -> _Said:
+    imagej: dict[str, Any] = file.imagej_metadata or {}
+    tags = file.pages.first.tags
+    unit = imagej.get("unit") or _PRINTED.get(tags.valueof("ResolutionUnit", 1))
+    um = unit_factor(UM_PER, unit)
+    sizes, notes = [], []
+    for axis in "XY":
+        per_unit = _ratio(tags.valueof(f"{axis}Resolution"))
+        if um and per_unit > 0:
+            sizes.append(Claim(um / per_unit, f"the TIFF's {axis}Resolution per {unit}"))
+    if unit in _PRINTED.values() and any(size.value > LARGEST_PIXEL_UM for size in sizes):
+        notes.append(
+            f"The TIFF's resolution ({25400 / sizes[0].value:.4g} dpi) is one for printing: "
+            "no pixel size was taken from it."
+        )
+        sizes = []
+    rates, rate_notes = _imagej_rates(imagej)
+    return rates, tuple(sizes), (*notes, *rate_notes)
+
+
+def _imagej_rates(imagej: dict[str, Any]) -> tuple[tuple[Claim, ...], tuple[str, ...]]:
+    second = unit_factor(S_PER, imagej.get("tunit", "sec"))
+    interval, shown = float(imagej.get("finterval", 0)), float(imagej.get("fps", 0))
+    if second and interval > 0:
+        return (Claim(1 / (interval * second), "ImageJ's frame interval"),), ()
+    if shown > 0:
+        note = f"ImageJ's fps ({shown:g}) may be a speed of showing, not of recording."
+        return (Claim(shown, "ImageJ's fps"),), (note,)
+    return (), ()
+
+
+def _ratio(fraction: object) -> float:
+    match fraction:
+        case (int(over), int(under)) if under:
+            return over / under
+    return 0.0
+
+
+def _axis_note(series: TiffPageSeries) -> tuple[str, ...]:
+    for axis, n in zip(series.axes, series.shape, strict=True):
+        if n > 1 and axis in "ZC":
+            name = {"Z": "slices", "C": "channels"}[axis]
+            return (f"The file calls its {n} frames {name} ({axis}); they are read as time.",)
+    return ()
+
+
+def _table_note(file: TiffFile) -> tuple[str, ...]:
+    photometric = file.pages.first.photometric
+    if photometric in (PHOTOMETRIC.PALETTE, PHOTOMETRIC.MINISWHITE):
+        return (f"The file's colour table ({photometric.name}) is not applied: values as stored.",)
+    return ()
+
+
+def _unreadable(path: Path, reason: str) -> UserError:
+    return UserError(
+        "a TIFF stack that can be read",
+        f"{path}, perhaps damaged, cut off or of another kind ({reason})",
+        "Copy the file again, or save it again as TIFF (in Fiji: File › Save As › Tiff).",
+    )

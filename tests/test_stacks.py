@@ -1,0 +1,304 @@
+"""TIFF stacks, OME-TIFF and folders of images as recordings."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import tifffile
+from PIL import Image
+
+from conftest import shared
+from ehtseg.reading.video import Video, find_videos, open_video
+from ehtseg.records import UserError
+from recordings import cut_off, number_of, numbered
+
+STACK = np.stack(numbered(12))
+DEEP = STACK.astype(np.uint16) * 200 + 1000
+
+
+def numbers(video: Video) -> list[int]:
+    return [number_of(frame.image) for frame in video.frames()]
+
+
+def write_pages(path: Path, stack: np.ndarray) -> None:
+    """One page a frame, each written for itself, as a loop in a script does."""
+    with tifffile.TiffWriter(path) as file:
+        for frame in stack:
+            file.write(frame)
+
+
+def write_folder(folder: Path, frames: list[np.ndarray], suffix: str = ".png") -> Path:
+    folder.mkdir(parents=True, exist_ok=True)
+    for index, frame in enumerate(frames):
+        Image.fromarray(frame).save(folder / f"f{index}{suffix}")
+    return folder
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {},
+        {"metadata": None},
+        {"compression": "zlib"},
+        {"bigtiff": True, "byteorder": ">"},
+        {"truncate": True},  # one page directory for all frames, as ImageJ above 4 GB
+        {"truncate": True, "byteorder": ">"},
+        {"imagej": True, "metadata": {"axes": "TYX"}},
+        {"ome": True, "metadata": {"axes": "TYX"}},
+    ],
+    ids=str,
+)
+@pytest.mark.parametrize(
+    "stack", [STACK, DEEP, DEEP.astype(np.float32)], ids=lambda s: s.dtype.name
+)
+def test_every_kind_of_stack_gives_all_frames(
+    tmp_path: Path, stack: np.ndarray, options: dict[str, Any]
+) -> None:
+    tifffile.imwrite(tmp_path / "a.tif", stack, **options)
+    video = open_video(tmp_path / "a.tif")
+    images = np.stack([frame.image for frame in video.frames()])
+    truth = stack.astype(float)
+    if stack.dtype != np.uint8:
+        low, high = np.percentile(stack, [0.5, 99.5])
+        truth = np.rint(np.clip((truth - low) / (high - low), 0, 1) * 255)
+        assert (video.scaling.low, video.scaling.high) == (low, high)
+    np.testing.assert_array_equal(images, truth)
+    assert (video.n_frames, video.height, video.width) == STACK.shape
+    assert (video.fps, video.um_per_px, video.notes) == (None, None, ())
+    assert next(video.frames()).time_s is None
+
+
+def test_pages_written_one_by_one_are_one_recording(tmp_path: Path) -> None:
+    write_pages(tmp_path / "a.tif", STACK)
+    assert numbers(open_video(tmp_path / "a.tif")) == list(range(12))
+
+
+@pytest.mark.parametrize("planar", ["contig", "separate"])
+def test_colour_stacks_are_rgb(tmp_path: Path, planar: str) -> None:
+    rgb = np.stack([STACK, STACK // 2, STACK // 4], axis=-1)
+    stored = np.moveaxis(rgb, -1, 1) if planar == "separate" else rgb
+    tifffile.imwrite(tmp_path / "a.tif", stored, photometric="rgb", planarconfig=planar)
+    images = [frame.image for frame in open_video(tmp_path / "a.tif").frames()]
+    np.testing.assert_array_equal(np.stack(images), rgb)
+
+
+def test_ome_gives_rate_size_and_the_time_of_each_frame(tmp_path: Path) -> None:
+    delta_ms = [100.0, 150, 200, 250, 300, 350, 450, 500, 550, 600, 650, 700]
+    metadata = {
+        "axes": "TYX",
+        "PhysicalSizeX": 650.0,
+        "PhysicalSizeXUnit": "nm",
+        "PhysicalSizeY": 0.65,
+        "PhysicalSizeYUnit": "µm",
+        "TimeIncrement": 50.0,
+        "TimeIncrementUnit": "ms",
+        "Plane": {"DeltaT": delta_ms, "DeltaTUnit": ["ms"] * 12},
+    }
+    tifffile.imwrite(tmp_path / "a.ome.tif", STACK, metadata=metadata)
+    video = open_video(tmp_path / "a.ome.tif")
+    assert (video.fps, video.um_per_px) == (pytest.approx(20), pytest.approx(0.65))
+    times = [frame.time_s for frame in video.frames()]
+    assert times == pytest.approx([(t - 100) / 1000 for t in delta_ms])
+    assert "1 gap of about 1 frame" in video.notes[0]
+    assert len(video.notes) == 1
+
+
+def test_ome_that_contradicts_itself_is_told(tmp_path: Path) -> None:
+    metadata = {
+        "axes": "TYX",
+        "PhysicalSizeX": 0.65,
+        "PhysicalSizeY": 0.7,
+        "TimeIncrement": 0.1,
+        "Plane": {"DeltaT": [0.05 * i for i in range(12)]},
+    }
+    tifffile.imwrite(tmp_path / "a.ome.tif", STACK, metadata=metadata)
+    video = open_video(tmp_path / "a.ome.tif")
+    told = " ".join(video.notes)
+    assert "20 fps by the time stamps of 12 frames, 10 by the OME-XML's TimeIncrement" in told
+    assert "0.65 um/px by the OME-XML's PhysicalSizeX, 0.7 by the OME-XML's PhysicalSizeY" in told
+
+
+def test_imagej_gives_rate_and_size(tmp_path: Path) -> None:
+    metadata = {"axes": "TYX", "unit": "micron", "finterval": 0.05, "fps": 7.0}
+    tifffile.imwrite(
+        tmp_path / "a.tif", STACK, imagej=True, resolution=(0.25, 0.25), metadata=metadata
+    )
+    video = open_video(tmp_path / "a.tif")
+    assert (video.fps, video.um_per_px) == (pytest.approx(20), pytest.approx(4))
+    assert [frame.time_s for frame in video.frames()] == pytest.approx([i / 20 for i in range(12)])
+    assert video.notes == ()
+
+
+def test_imagejs_speed_of_showing_is_used_with_a_warning(tmp_path: Path) -> None:
+    tifffile.imwrite(tmp_path / "a.tif", STACK, imagej=True, metadata={"axes": "TYX", "fps": 7.0})
+    video = open_video(tmp_path / "a.tif")
+    assert video.fps == 7
+    assert "may be a speed of showing" in video.notes[0]
+
+
+@pytest.mark.parametrize(
+    ("resolution", "unit", "um_per_px"),
+    [(72, "inch", None), (300, "inch", None), (2500, "centimeter", 4.0), (2500, "none", None)],
+)
+def test_a_resolution_for_printing_is_no_pixel_size(
+    tmp_path: Path, resolution: int, unit: str, um_per_px: float | None
+) -> None:
+    tifffile.imwrite(
+        tmp_path / "a.tif", STACK, resolution=(resolution, resolution), resolutionunit=unit
+    )
+    video = open_video(tmp_path / "a.tif")
+    assert video.um_per_px == (um_per_px and pytest.approx(um_per_px))
+    assert bool(video.notes) == (unit == "inch")
+
+
+def test_two_axes_of_frames_are_refused_and_another_name_is_told(tmp_path: Path) -> None:
+    two = np.stack([STACK, STACK], axis=1)
+    tifffile.imwrite(tmp_path / "two.tif", two, imagej=True, metadata={"axes": "TCYX"})
+    with pytest.raises(UserError, match="2: T = 12, C = 2"):
+        open_video(tmp_path / "two.tif")
+    tifffile.imwrite(tmp_path / "z.tif", STACK, imagej=True, metadata={"axes": "ZYX"})
+    assert "12 frames slices (Z)" in open_video(tmp_path / "z.tif").notes[0]
+
+
+def test_several_image_series_are_refused(tmp_path: Path) -> None:
+    with tifffile.TiffWriter(tmp_path / "a.ome.tif") as file:
+        file.write(STACK, metadata={"axes": "TYX"})
+        file.write(STACK, metadata={"axes": "TYX"})
+    with pytest.raises(UserError, match="2 image series"):
+        open_video(tmp_path / "a.ome.tif")
+
+
+def test_a_stack_whose_size_changes_is_refused(tmp_path: Path) -> None:
+    with tifffile.TiffWriter(tmp_path / "a.tif") as file:
+        for _ in range(10):
+            file.write(STACK[0], metadata=None)
+        file.write(STACK[0, :20], metadata=None)
+    frames = open_video(tmp_path / "a.tif").frames()
+    with pytest.raises(UserError, match=r"64 x 20 px in frame 10 of .*a\.tif"):
+        list(frames)
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf])
+@pytest.mark.parametrize("where", [0, 11])
+def test_values_that_are_no_numbers_are_refused(tmp_path: Path, value: float, where: int) -> None:
+    stack = STACK.astype(np.float32)
+    stack[where, 3, 4] = value
+    tifffile.imwrite(tmp_path / "a.tif", stack)
+    with pytest.raises(UserError, match=f"1 pixels that are NaN or infinite in frame {where}"):
+        list(open_video(tmp_path / "a.tif").frames())
+
+
+def test_a_cut_off_stack_is_read_up_to_there_and_says_so(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    tifffile.imwrite(tmp_path / "a.tif", DEEP, compression="zlib", metadata=None)
+    video = open_video(cut_off(tmp_path / "a.tif", 0.5))
+    assert 0 < len(list(video.frames())) < 12
+    assert any("damaged or cut off" in note for note in video.notes)
+    tifffile.imwrite(tmp_path / "b.tif", STACK, truncate=True)
+    video = open_video(cut_off(tmp_path / "b.tif", 0.5))
+    assert numbers(video) == [0, 1, 2, 3, 4, 5][: video.n_frames]
+    assert any("damaged after" in note for note in video.notes)
+    assert not caplog.records, "what tifffile complains of is told in notes alone"
+
+
+def test_a_tiff_without_a_readable_frame_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "none.tif").write_bytes(b"II*\0\0\0\0\0")
+    tifffile.imwrite(tmp_path / "c.tif", STACK.astype(np.complex64))
+    for name, said in [("none.tif", "TIFF stack that can be read"), ("c.tif", "complex64")]:
+        with pytest.raises(UserError, match="Expected") as refused:
+            open_video(tmp_path / name)
+        assert said in str(refused.value)
+
+
+@pytest.mark.parametrize("suffix", [".png", ".tif", ".bmp", ".jpg"])
+def test_a_folder_is_read_in_natural_order(tmp_path: Path, suffix: str) -> None:
+    folder = write_folder(tmp_path / "rec", numbered(12), suffix)
+    (folder / "notes.txt").write_text("x")
+    (folder / "._f0.png").write_text("left by macOS")
+    video = open_video(folder)
+    assert numbers(video) == list(range(12))
+    assert (video.fps, video.um_per_px, video.n_frames) == (None, None, 12)
+    assert [frame.time_s for frame in open_video(folder, fps=4).frames()][:3] == [0, 0.25, 0.5]
+
+
+def test_deep_and_coloured_images_of_a_folder(tmp_path: Path) -> None:
+    deep = write_folder(tmp_path / "deep", [frame.astype(np.uint16) * 200 for frame in STACK])
+    assert open_video(deep).scaling.high == pytest.approx(np.percentile(STACK, 99.5) * 200)
+    rgb = np.stack([STACK[3], STACK[3] // 2, STACK[3]], axis=-1)
+    video = open_video(write_folder(tmp_path / "rgb", [STACK[0], rgb]))
+    first, second = (frame.image for frame in video.frames())
+    np.testing.assert_array_equal(first, np.repeat(STACK[0][..., None], 3, axis=2))
+    np.testing.assert_array_equal(second, rgb)
+
+
+def test_a_folder_of_unlike_images_is_refused_by_file_name(tmp_path: Path) -> None:
+    mixed = write_folder(tmp_path / "size", [*numbered(10), STACK[0, :20]])
+    with pytest.raises(UserError, match=r"64 x 20 px in .*f10\.png"):
+        list(open_video(mixed).frames())
+    mixed = write_folder(tmp_path / "depth", [*numbered(10), STACK[0].astype(np.uint16)])
+    with pytest.raises(UserError, match=r"uint16 in .*f10\.png"):
+        list(open_video(mixed).frames())
+    damaged = write_folder(tmp_path / "cut", numbered(3))
+    (damaged / "f1.png").write_bytes((damaged / "f1.png").read_bytes()[:60])
+    with pytest.raises(UserError, match=r"f1\.png"):
+        list(open_video(damaged).frames())
+
+
+def test_an_empty_folder_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="none"):
+        open_video(tmp_path)
+
+
+def test_meta_json_gives_rate_size_and_times(tmp_path: Path) -> None:
+    write_folder(tmp_path / "images", numbered(3))
+    rows = [{"file": f"f{i}.png", "movie": "m", "frame": 10 * i} for i in range(3)]
+    meta = {"fps": 20, "um_per_px": 0.5, "frames": rows}
+    (tmp_path / "meta.json").write_text(json.dumps(meta))
+    for folder in (tmp_path, tmp_path / "images"):
+        video = open_video(folder)
+        assert (video.fps, video.um_per_px, video.fps_source) == (20, 0.5, "the file meta.json")
+        assert [frame.time_s for frame in video.frames()] == [0, 0.5, 1.0]
+        assert "not all frames of the recording in order (numbers 0 to 20)" in video.notes[0]
+    video = open_video(tmp_path, um_per_px=2)
+    assert any("2 um/px by the user, 0.5 by the file meta.json" in note for note in video.notes)
+
+
+def test_meta_json_of_several_recordings_gives_no_common_time(tmp_path: Path) -> None:
+    write_folder(tmp_path, numbered(3))
+    rows = [{"file": f"f{i}.png", "movie": f"m{i}", "time_s": 1.0} for i in range(3)]
+    (tmp_path / "meta.json").write_text(json.dumps({"fps": None, "frames": rows}))
+    video = open_video(tmp_path)
+    assert next(video.frames()).time_s is None
+    assert "names 3 recordings" in video.notes[0]
+
+
+@pytest.mark.parametrize("text", ['{"fps": "30 Hz"}', '{"fps": -1}', "[1]", "{", '{"frames": 3}'])
+def test_a_broken_meta_json_is_refused(tmp_path: Path, text: str) -> None:
+    write_folder(tmp_path, numbered(2))
+    (tmp_path / "meta.json").write_text(text)
+    with pytest.raises(UserError, match=r"meta\.json"):
+        open_video(tmp_path)
+
+
+def test_a_folder_of_stacks_is_its_stacks_and_one_of_single_tiffs_is_one(tmp_path: Path) -> None:
+    (tmp_path / "stacks").mkdir()
+    for name in ("b.tif", "a.tif"):
+        tifffile.imwrite(tmp_path / "stacks" / name, STACK)
+    assert [path.name for path in find_videos([tmp_path / "stacks"])] == ["a.tif", "b.tif"]
+    single = write_folder(tmp_path / "single", numbered(3), ".tif")
+    assert find_videos([single]) == [single]
+
+
+@pytest.mark.parametrize("name", ["eht_mbpt", "eht_ohw", "synth_fea", "demo_d1t3_256"])
+def test_real_recordings_open_with_the_facts_of_their_meta_json(name: str) -> None:
+    folder = shared(f"data/{name}")
+    meta = json.loads((folder / "meta.json").read_text())
+    video = open_video(folder)
+    assert (video.fps, video.um_per_px) == (meta["fps"], meta["um_per_px"])
+    assert video.n_frames == len(meta["frames"])
+    assert video.is_grey
