@@ -15,7 +15,10 @@ from ehtseg.learning.calibration import (
     ece,
     fit_temperature,
     nll,
+    nll_of,
+    no_pixels,
     reliability,
+    scaled,
     tally,
     undecided,
 )
@@ -89,6 +92,20 @@ def test_temperature_is_found_and_mends_the_calibration(temperature):
     assert ece(tally(mended, truth)) < 0.006
     assert nll(mended, truth) <= nll(probability, truth) + 1e-6
     np.testing.assert_array_equal(mended >= 0.5, probability >= 0.5)
+
+
+@pytest.mark.parametrize("temperature", [1.0, 2.5])
+def test_a_scaled_tally_equals_the_tally_of_scaled_pixels(temperature):
+    probability, truth = drawn_pair(2.0, 100)
+    pixelwise = at_temperature(probability, temperature)
+    from_groups = scaled(tally(probability, truth), temperature)
+    assert nll_of(from_groups) == pytest.approx(nll(pixelwise, truth), rel=1e-4)
+    assert ece(from_groups) == pytest.approx(ece(tally(pixelwise, truth)), abs=1e-3)
+
+
+def test_nothing_tallied_adds_nothing():
+    counted = tally(*drawn_pair(n=20))
+    assert ece(no_pixels() + counted) == ece(counted)
 
 
 def test_temperature_of_one_class_is_refused():

@@ -128,7 +128,7 @@ def fill_holes(mask: Array) -> Array:
     >>> bool(fill_holes(ring).all())
     True
     """
-    outside = np.pad(mask.astype(np.uint8), 1)
+    outside = cv2.copyMakeBorder(mask.astype(np.uint8), 1, 1, 1, 1, cv2.BORDER_CONSTANT)
     cv2.floodFill(outside, None, (0, 0), 2)
     return np.asarray(outside[1:-1, 1:-1] != 2)
 

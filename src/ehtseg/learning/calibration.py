@@ -76,6 +76,11 @@ def tally(probability: Array, truth: Array) -> Tally:
     )
 
 
+def no_pixels() -> Tally:
+    """The tally of nothing, to which others are added."""
+    return tally(np.empty(0), np.empty(0, bool))
+
+
 def reliability(counted: Tally, bins: int = 15) -> Reliability:
     """Bins of equal mass: a group belongs to the bin in which the middle of its mass falls.
 
@@ -113,25 +118,31 @@ def fit_temperature(counted: Tally) -> float:
 
     Raises: UserError where the pixels are all of one class, for no T is best then.
     """
-    present = counted.pixels > 0
-    pixels, positives = counted.pixels[present], counted.positives[present]
-    if positives.sum() in (0, pixels.sum()):
+    if counted.positives.sum() in (0, counted.pixels.sum()):
         raise UserError(
             "validation pixels of both tissue and background to fit a temperature",
             "one of the two only",
             "Choose validation frames in which both are seen.",
         )
-    p = (counted.probability[present] / pixels).clip(CLIP, 1 - CLIP)
-    logit = np.log(p / (1 - p))
-
-    def loss(log_temperature: float) -> float:
-        scaled = logit / np.exp(log_temperature)
-        of_pixel = pixels * np.logaddexp(0, scaled) - positives * scaled
-        return float(of_pixel.sum() / pixels.sum())
-
-    bounds = tuple(np.log(TEMPERATURES))
-    found = minimize_scalar(loss, bounds=bounds, method="bounded", options={"xatol": 1e-6})
+    logits = _logits(counted)
+    found = minimize_scalar(
+        lambda log_temperature: _nll(counted, logits / np.exp(log_temperature)),
+        bounds=tuple(np.log(TEMPERATURES)),
+        method="bounded",
+        options={"xatol": 1e-6},
+    )
     return float(np.exp(found.x))
+
+
+def nll_of(counted: Tally) -> float:
+    """`nll` of tallied pixels: exact but for the width of the groups."""
+    return _nll(counted, _logits(counted))
+
+
+def scaled(counted: Tally, temperature: float) -> Tally:
+    """The tally as it would be with every logit divided by a temperature."""
+    probability = 1 / (1 + np.exp(-_logits(counted) / temperature))
+    return Tally(counted.pixels, counted.positives, counted.pixels * probability)
 
 
 def at_temperature(probability: Array, temperature: float) -> Array:
@@ -143,3 +154,16 @@ def at_temperature(probability: Array, temperature: float) -> Array:
     clipped = probability.astype(np.float64).clip(CLIP, 1 - CLIP)
     scaled = np.log(clipped / (1 - clipped)) / temperature
     return np.asarray(1 / (1 + np.exp(-scaled)), np.float32)
+
+
+def _logits(counted: Tally) -> Array:
+    """The logit of the mean probability of each group; 0 for a group without pixels."""
+    mean = np.full(counted.pixels.shape, 0.5)
+    np.divide(counted.probability, counted.pixels, out=mean, where=counted.pixels > 0)
+    clipped = mean.clip(CLIP, 1 - CLIP)
+    return np.asarray(np.log(clipped / (1 - clipped)))
+
+
+def _nll(counted: Tally, logits: Array) -> float:
+    of_group = counted.pixels * np.logaddexp(0, logits) - counted.positives * logits
+    return float(of_group.sum() / counted.pixels.sum())

@@ -1,0 +1,192 @@
+"""A trained network and labelled frames to scores, with the trivial baselines beside it.
+
+Which set a frame belongs to is told by its content, as the run folder remembers it, whatever its
+folder is called today. What is scored and written: score_sheets.py.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+from ehtseg.learning.baselines import BASELINES, Predictor
+from ehtseg.learning.score_sheets import Evaluation, Sheet, net_sheet, summarise, write_files
+from ehtseg.learning.scores import THRESHOLDS
+from ehtseg.reading.dataset import Dataset, survey
+from ehtseg.reading.splits import MEMBERS
+from ehtseg.records import Array, UserError
+from ehtseg.seeing.engines import Engine, TorchEngine, choose_device, flush_denormals
+from ehtseg.seeing.predict import predict
+from ehtseg.seeing.run_folder import RunFolder, open_run, sha256_of
+
+SPLITS = ("test", "validation", "train", "all")
+UNSEEN = "unseen"
+BATCH = 4  # frames in memory at a time
+
+
+def evaluate(
+    run: RunFolder | Path,
+    dataset: Dataset,
+    split: str = "test",
+    out: Path | None = None,
+    *,
+    thresholds: Sequence[float] = THRESHOLDS,
+    progress: Callable[[int, int], None] = lambda _done, _total: None,
+) -> Evaluation:
+    """Score a trained network on one set of its split, or on all frames of a dataset.
+
+    The function that segments videos predicts, by the torch engine at the precision of the
+    training; frames are read and scored a few at a time. With `out`, the files of score_sheets.py
+    are written there.
+
+    Raises: UserError for a set that the dataset does not hold, an `out` that cannot be a folder,
+    and whatever makes a run folder unusable.
+    """
+    run = open_run(run) if isinstance(run, Path) else run
+    _check_out(out)
+    sets = sets_of(run, dataset)
+    indices = _indices(run, dataset, sets, split)
+    flush_denormals()
+    engine = TorchEngine(run.net(), run.facts["resolved"]["precision"], choose_device().value)
+    opponents = fitted_baselines(run, dataset, sets)
+    sheets = [net_sheet(run.threshold, thresholds), *(Sheet(name) for name in opponents)]
+    seen = look(engine, dataset, indices, run.recipe.data.size)
+    for done, (i, image, truth, probability) in enumerate(seen, 1):
+        frame = dataset.frames[i]
+        place = {"image": frame.image.name, "recording": frame.recording, "set": sets[i]}
+        for sheet in sheets:
+            found = opponents[sheet.model](image) if sheet.model in opponents else probability
+            sheet.note(place, found, truth)
+        progress(done, len(indices))
+    warnings = _warnings(run, [sets[i] for i in indices], split, opponents)
+    evaluation = summarise(sheets, split, _facts(run, dataset, warnings))
+    if out is not None:
+        write_files(evaluation, out)
+    return evaluation
+
+
+def look(
+    engine: Engine, dataset: Dataset, indices: Sequence[int], size: int | None
+) -> Iterator[tuple[int, Array, Array, Array]]:
+    """Index, image, true mask and predicted probability of frames, few at a time in memory."""
+    for start in range(0, len(indices), BATCH):
+        chunk = indices[start : start + BATCH]
+        images, masks = zip(*map(dataset.read, chunk), strict=True)
+        yield from zip(chunk, images, masks, predict(engine, images, size), strict=True)
+
+
+def sets_of(run: RunFolder, dataset: Dataset) -> list[str]:
+    """The set of the run that each frame of a dataset belongs to, or "unseen"."""
+    stored = run.facts["split"]
+    known = {content(key): name for name in reversed(MEMBERS) for key in stored[name]}
+    return [known.get(content(frame.key), UNSEEN) for frame in dataset.frames]
+
+
+def content(key: str) -> str:
+    """The part of a frame's key that tells its files' content, without its names."""
+    return key.rpartition(" ")[2]
+
+
+def fitted_baselines(run: RunFolder, dataset: Dataset, sets: Sequence[str]) -> dict[str, Predictor]:
+    """The baselines, fitted on the run's training frames; none where these are no longer there.
+
+    The frames are those of the dataset, or else of the folders that the run was trained on.
+    """
+    wanted = len(run.facts["split"]["train"])
+    if sets.count("train") < wanted:
+        folders = [Path(folder) for folder in run.facts["data"]]
+        if not all(folder.is_dir() for folder in folders):
+            return {}
+        dataset = survey(folders).dataset
+        sets = sets_of(run, dataset)
+    indices = [i for i, name in enumerate(sets) if name == "train"]
+    if len(indices) < wanted:
+        return {}
+    return {name: fit(map(dataset.read, indices)) for name, fit in BASELINES.items()}
+
+
+def _indices(run: RunFolder, dataset: Dataset, sets: Sequence[str], split: str) -> list[int]:
+    """The frames to score.
+
+    Raises: UserError for an unknown set, an empty one, or one that the dataset does not hold.
+    """
+    if split not in SPLITS:
+        raise UserError(f"--split {', '.join(SPLITS)}", repr(split), "Choose one of these.")
+    if split == "all":
+        return list(range(len(dataset)))
+    wanted = {content(key) for key in run.facts["split"][split]}
+    found = [i for i, frame in enumerate(dataset.frames) if content(frame.key) in wanted]
+    where = " ".join(str(folder) for folder in dataset.folders)
+    if not wanted:
+        raise UserError(
+            f"a {split} set in the run {run.path}",
+            "none: its split left no frames for it",
+            f"Score all frames of other data:  ehtseg evaluate {run.path} FOLDER --split all",
+        )
+    missing = len(wanted - {content(dataset.frames[i].key) for i in found})
+    if missing:
+        raise UserError(
+            f"the {len(wanted)} {split} frames of the run {run.path} in {where}",
+            f"{missing} of them missing or changed",
+            f"Give the folders of the training ({', '.join(run.facts['data'])}); or score every "
+            f"frame of a folder that it was never trained on:  "
+            f"ehtseg evaluate {run.path} {where} --split all",
+        )
+    return found
+
+
+def _warnings(
+    run: RunFolder, sets: Sequence[str], split: str, opponents: dict[str, Predictor]
+) -> list[str]:
+    """What has to be known beside the numbers, in sentences."""
+    n, counts = len(sets), Counter(sets)
+    warnings = []
+    if counts["train"]:
+        warnings.append(
+            f"The network was trained on {counts['train']} of these {n} frames: "
+            "their scores show memory, not skill."
+        )
+    if counts["validation"]:
+        warnings.append(
+            f"The threshold was chosen on {counts['validation']} of these {n} frames: "
+            "their scores are a little too good."
+        )
+    if split == "test":
+        warnings += run.facts["split"]["warnings"]
+    if not run.finished:
+        warnings.append("The training has not finished: no threshold was chosen yet.")
+    if not opponents:
+        folders = ", ".join(run.facts["data"])
+        warnings.append(
+            f"No baselines: the training frames are not in {folders} as they were at the training."
+        )
+    return warnings
+
+
+def _facts(run: RunFolder, dataset: Dataset, warnings: list[str]) -> dict[str, Any]:
+    """What summary.json says of run and data."""
+    return {
+        "data_sha256": dataset.sha256,
+        "run": {
+            "recipe_sha256": run.recipe.sha256,
+            "data_sha256": run.facts["data_sha256"],
+            "split_sha256": run.facts["split_sha256"],
+            "weights": run.weights_file.name,
+            "weights_sha256": sha256_of(run.weights_file),
+            "precision": run.facts["resolved"]["precision"],
+        },
+        "temperature": run.facts.get("temperature"),
+        "warnings": warnings,
+    }
+
+
+def _check_out(out: Path | None) -> None:
+    """Refuse an output folder that cannot be made, before any work.
+
+    Raises: UserError where `out` or a folder above it is a file.
+    """
+    for path in (out, *out.parents) if out else ():
+        if path.exists() and not path.is_dir():
+            raise UserError(f"a folder at {out}", f"the file {path}", "Choose another --out.")

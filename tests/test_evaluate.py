@@ -1,0 +1,303 @@
+"""Evaluation: the right frames, the right numbers, the baselines beside them, and what is said."""
+
+from __future__ import annotations
+
+import csv
+import json
+import math
+import shutil
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from monai.metrics import DiceMetric
+from PIL import Image
+
+from conftest import write_labelled
+from ehtseg.learning.baselines import BASELINES
+from ehtseg.learning.evaluate import BATCH, evaluate, look
+from ehtseg.learning.score_sheets import COLUMNS
+from ehtseg.learning.scores import EMPTY_RULE
+from ehtseg.learning.train import train
+from ehtseg.reading.dataset import Dataset, open_dataset
+from ehtseg.recipe import make_recipe
+from ehtseg.records import UserError
+from ehtseg.seeing.engines import TorchEngine
+from ehtseg.seeing.predict import predict
+from ehtseg.seeing.run_folder import RunFolder
+
+TINY = make_recipe(
+    {
+        "data": {"split": "recording", "size": 48, "augment": "none"},
+        "net": {"name": "unet", "width": 4, "depth": 2, "norm": "batch"},
+        "fit": {"epochs": 4, "images_per_epoch": 24, "lr": 5e-3, "precision": "fp32"},
+    }
+)
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    place = tmp_path_factory.mktemp("data") / "films"
+    return write_labelled(place, {"a": 5, "b": 6, "c": 7, "d": 6}, size=64)
+
+
+@pytest.fixture(scope="module")
+def run(folder: Path, tmp_path_factory: pytest.TempPathFactory) -> RunFolder:
+    return train(open_dataset([folder]), TINY, tmp_path_factory.mktemp("runs") / "a")
+
+
+@dataclass(frozen=True)
+class Answering(RunFolder):
+    """A run whose network answers `gain` for dark pixels and -gain for bright ones."""
+
+    gain: float = 20.0
+
+    def net(self) -> torch.nn.Module:
+        return DarkIsTissue(self.gain).eval()
+
+
+class DarkIsTissue(torch.nn.Module):
+    def __init__(self, gain: float) -> None:
+        super().__init__()
+        self.gain = gain
+
+    def forward(self, images_BCHW: torch.Tensor) -> torch.Tensor:
+        return torch.where(images_BCHW[:, :1] < 0.5, self.gain, -self.gain)
+
+
+def answering(run: RunFolder, gain: float = 20.0, **facts: Any) -> Answering:
+    whole = run.recipe.model_copy(
+        update={"data": run.recipe.data.model_copy(update={"size": None})}
+    )
+    return Answering(run.path, whole, {**run.facts, **facts}, gain)
+
+
+def read_csv(path: Path) -> list[dict[str, str]]:
+    with open(path, newline="") as file:
+        return list(csv.DictReader(file))
+
+
+def test_files_hold_one_row_an_image_and_recording_and_the_documented_columns(
+    run: RunFolder, folder: Path, tmp_path: Path
+) -> None:
+    dataset = open_dataset([folder])
+    n_test = len(run.facts["split"]["test"])
+    evaluate(run, dataset, "test", tmp_path / "scores", thresholds=[0.3, 0.7])
+    names = {path.name for path in (tmp_path / "scores").iterdir()}
+    assert names == {*COLUMNS, "summary.json"}
+    for name, columns in COLUMNS.items():
+        assert tuple(read_csv(tmp_path / "scores" / name)[0]) == columns
+    rows = read_csv(tmp_path / "scores" / "scores.csv")
+    assert len(rows) == n_test
+    assert {row["set"] for row in rows} == {"test"}
+    for row in rows:
+        d, tp = float(row["dice"]), int(row["tp"])
+        assert float(row["iou"]) == pytest.approx(d / (2 - d), abs=2e-6)
+        assert d == pytest.approx(2 * tp / (2 * tp + int(row["fp"]) + int(row["fn"])), abs=1e-6)
+    baselines = read_csv(tmp_path / "scores" / "baselines.csv")
+    assert len(baselines) == 3 * n_test
+    recordings = read_csv(tmp_path / "scores" / "recordings.csv")
+    assert [row["model"] for row in recordings] == ["net", "threshold", "mean_mask", "nearest_mask"]
+    curve = [float(row["threshold"]) for row in read_csv(tmp_path / "scores" / "curve.csv")]
+    assert curve == sorted({0.3, 0.5, 0.7, run.threshold})
+
+
+def test_summary_has_the_documented_keys(run: RunFolder, folder: Path, tmp_path: Path) -> None:
+    evaluate(run, open_dataset([folder]), "test", tmp_path)
+    summary = json.loads((tmp_path / "summary.json").read_text())
+    assert set(summary) == {
+        "split", "images", "recordings", "threshold_chosen", "empty_rule", "data_sha256", "run",
+        "warnings", "models",
+    }  # fmt: skip
+    assert summary["empty_rule"] == EMPTY_RULE
+    assert summary["threshold_chosen"] == run.threshold
+    assert set(summary["run"]) == {
+        "recipe_sha256", "data_sha256", "split_sha256", "weights", "weights_sha256", "precision",
+    }  # fmt: skip
+    assert set(summary["models"]) == {"net", "threshold", "mean_mask", "nearest_mask"}
+    for model in summary["models"].values():
+        assert set(model) == {"per_image", "per_recording", "pooled", "worst"}
+    assert "hd95_px" in summary["models"]["mean_mask"]["per_recording"]
+    assert set(summary["models"]["net"]["pooled"]) == {
+        "dice", "iou", "dice_at_chosen", "iou_at_chosen", "ece",
+    }  # fmt: skip
+
+
+def test_scores_are_those_of_the_function_that_segments(run: RunFolder, folder: Path) -> None:
+    dataset = open_dataset([folder])
+    found = evaluate(run, dataset, "all")
+    metric = DiceMetric()
+    images, masks = zip(*map(dataset.read, range(len(dataset))), strict=True)
+    probabilities = predict(TorchEngine(run.net(), "fp32"), images, 48)
+    truth = torch.from_numpy(np.stack(masks))[:, None]
+    for threshold, column in ((0.5, "dice"), (run.threshold, "dice_at_chosen")):
+        metric.reset()
+        metric(torch.from_numpy(np.stack(probabilities) >= np.float32(threshold))[:, None], truth)
+        ours = found.summary["models"]["net"]["per_image"][column]
+        assert ours == pytest.approx(float(metric.aggregate()), abs=1e-6)
+
+
+def test_a_network_that_is_right_has_perfect_scores(run: RunFolder, folder: Path) -> None:
+    found = evaluate(answering(run), open_dataset([folder]), "test").summary["models"]["net"]
+    best = found["per_image"]
+    assert best["dice"] == best["iou"] == best["nsd_2px"] == best["boundary_iou"] == 1.0
+    assert best["hd95_px"] == best["assd_px"] == best["undecided"] == 0.0
+    assert best["nll"] == pytest.approx(0, abs=1e-6)
+    assert found["pooled"]["dice"] == 1.0
+
+
+def test_a_network_that_finds_nothing_is_told_to_have_shown_nothing(
+    run: RunFolder, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    found = evaluate(answering(run, -20.0), open_dataset([folder]), "test")
+    assert found.summary["models"]["net"]["per_image"]["dice"] == 0.0
+    assert any("does not beat the baseline" in warning for warning in found.warnings)
+    for perfect in ("threshold", "nearest_mask"):  # on these made-up frames, as the network is
+        monkeypatch.delitem(BASELINES, perfect)
+    good = evaluate(answering(run), open_dataset([folder]), "test")
+    assert not any("does not beat" in warning for warning in good.warnings)
+
+
+def test_baselines_know_the_training_frames_only(run: RunFolder, folder: Path) -> None:
+    dataset = open_dataset([folder])
+    trained = {dataset.frames[i].key: i for i in range(len(dataset))}
+    masks = [dataset.read(trained[key])[1] for key in run.facts["split"]["train"]]
+    mean = np.mean(masks, axis=0) >= 0.5
+    row = next(
+        row
+        for row in evaluate(run, dataset, "test").tables["baselines.csv"]
+        if row["model"] == "mean_mask"
+    )
+    index = next(i for i, f in enumerate(dataset.frames) if f.image.name == row["image"])
+    truth = dataset.read(index)[1]
+    assert row["tp"] == np.count_nonzero(mean & truth)
+    assert row["fp"] == np.count_nonzero(mean & ~truth)
+
+
+def test_other_data_is_unseen_and_has_the_baselines_of_the_training(
+    run: RunFolder, tmp_path: Path
+) -> None:
+    other = tmp_path / "other"
+    write_labelled(other, {"new": 3}, size=80)
+    with pytest.raises(UserError, match="--split all"):
+        evaluate(run, open_dataset([other]), "test")
+    found = evaluate(run, open_dataset([other]), "all")
+    assert {row["set"] for row in found.tables["scores.csv"]} == {"unseen"}
+    assert len(found.tables["baselines.csv"]) == 9
+    assert not any("trained on" in warning for warning in found.warnings)
+
+
+def test_without_the_training_frames_there_are_no_baselines_and_that_is_said(
+    run: RunFolder, tmp_path: Path
+) -> None:
+    gone = replace(run, facts={**run.facts, "data": [str(tmp_path / "gone")]})
+    other = open_dataset([write_labelled(tmp_path / "other", {"new": 3}, size=80)])
+    found = evaluate(gone, other, "all", tmp_path / "out")
+    assert read_csv(tmp_path / "out" / "baselines.csv") == []
+    assert any(warning.startswith("No baselines") for warning in found.warnings)
+
+
+def test_training_frames_are_recognised_under_another_name(
+    run: RunFolder, folder: Path, tmp_path: Path
+) -> None:
+    shutil.copytree(folder / "images", tmp_path / "copy" / "images")
+    shutil.copytree(folder / "masks", tmp_path / "copy" / "masks")
+    copied = open_dataset([tmp_path / "copy"], recording="mine")
+    found = evaluate(run, copied, "all")
+    n_train = len(run.facts["split"]["train"])
+    assert f"trained on {n_train} of these 24 frames: their scores show memory" in found.warnings[0]
+    sets = [row["set"] for row in found.tables["scores.csv"]]
+    assert sets.count("train") == n_train
+    assert sets.count("test") == len(run.facts["split"]["test"])
+    by_name = evaluate(run, copied, "test").summary["models"]["net"]
+    assert by_name == evaluate(run, open_dataset([folder]), "test").summary["models"]["net"]
+
+
+def test_a_set_that_is_not_there_is_refused(run: RunFolder, folder: Path) -> None:
+    dataset = open_dataset([folder])
+    with pytest.raises(UserError, match="test, validation, train, all, got 'tets'"):
+        evaluate(run, dataset, "tets")
+    none = replace(run, facts={**run.facts, "split": {**run.facts["split"], "test": []}})
+    with pytest.raises(UserError, match="none: its split left no frames"):
+        evaluate(none, dataset, "test")
+
+
+def test_output_below_a_file_is_refused_before_any_work(
+    run: RunFolder, folder: Path, tmp_path: Path
+) -> None:
+    (tmp_path / "file").write_text("mine")
+    called: list[int] = []
+    with pytest.raises(UserError, match="Choose another --out"):
+        evaluate(
+            run,
+            open_dataset([folder]),
+            "test",
+            tmp_path / "file" / "scores",
+            progress=lambda done, _: called.append(done),
+        )
+    assert not called
+    assert (tmp_path / "file").read_text() == "mine"
+
+
+def test_empty_masks_are_counted_by_the_rule_and_nan_is_written_as_nothing(
+    run: RunFolder, tmp_path: Path
+) -> None:
+    folder = write_labelled(tmp_path / "some_empty", {"e": 3}, size=64)
+    size = (64, 64)
+    Image.new("L", size, 255).save(folder / "images" / "e_0000.png")  # nothing there, none found
+    Image.new("L", size, 0).save(folder / "masks" / "e_0000.png")
+    Image.new("L", size, 0).save(folder / "masks" / "e_0001.png")  # false positives
+    evaluate(answering(run), open_dataset([folder]), "all", tmp_path / "out")
+    first, second, third = read_csv(tmp_path / "out" / "scores.csv")
+    assert (first["dice"], first["hd95_px"], first["nsd_2px"]) == ("1", "0", "1")
+    assert second["dice"] == second["nsd_2px"] == second["boundary_iou"] == "0"
+    assert float(second["hd95_px"]) == pytest.approx(math.hypot(64, 64), rel=1e-5)
+    assert first["undecided_near_outline"] == second["undecided_near_outline"] == ""
+    assert third["undecided_near_outline"] == "0"
+    summary = json.loads((tmp_path / "out" / "summary.json").read_text())
+    assert summary["models"]["net"]["per_image"]["dice"] == pytest.approx(2 / 3)
+
+
+def test_temperature_of_the_run_is_applied(run: RunFolder, folder: Path) -> None:
+    dataset = open_dataset([folder])
+    timid = evaluate(answering(run, 1.0, temperature=0.1), dataset, "test").summary
+    net = timid["models"]["net"]
+    assert net["pooled"]["ece"] == pytest.approx(1 / (1 + math.e), abs=1e-3)
+    assert net["calibrated"]["temperature"] == 0.1
+    assert net["calibrated"]["ece"] == pytest.approx(1 / (1 + math.exp(10)), abs=1e-4)
+    assert net["calibrated"]["nll"] == pytest.approx(math.log1p(math.exp(-10)), rel=1e-3)
+
+
+def test_frames_stream(run: RunFolder, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    dataset = open_dataset([folder])
+    read: list[int] = []
+    original = Dataset.read
+
+    def counting(self: Dataset, i: int) -> Any:
+        read.append(i)
+        return original(self, i)
+
+    monkeypatch.setattr(Dataset, "read", counting)
+    seen: Iterator[Any] = look(TorchEngine(run.net(), "fp32"), dataset, range(24), 48)
+    for taken, (index, *_) in enumerate(seen, 1):
+        assert index == taken - 1
+        assert len(read) <= taken + BATCH - 1
+
+
+def test_the_same_evaluation_gives_the_same_bytes(
+    run: RunFolder, folder: Path, tmp_path: Path
+) -> None:
+    for name in "ab":
+        evaluate(run.path, open_dataset([folder]), "test", tmp_path / name)
+    for path in (tmp_path / "a").iterdir():
+        assert path.read_bytes() == (tmp_path / "b" / path.name).read_bytes()
+
+
+def test_progress_reaches_the_end(run: RunFolder, folder: Path) -> None:
+    said: list[tuple[int, int]] = []
+    evaluate(run, open_dataset([folder]), "all", progress=lambda *at: said.append(at))
+    assert said == [(done, 24) for done in range(1, 25)]
