@@ -25,7 +25,7 @@ from ehtseg.learning.calibration import (
 from ehtseg.records import UserError
 
 SHAPE = (12, 17)
-probabilities = arrays(np.float32, SHAPE, elements=st.floats(0, 1, width=32))
+probabilities = arrays(np.float32, SHAPE, elements=st.floats(0, 1, width=32, allow_subnormal=False))
 
 
 def drawn_pair(temperature: float = 1.0, n: int = 400) -> tuple[np.ndarray, np.ndarray]:
