@@ -301,6 +301,7 @@ def test_find_videos_expands_files_folders_and_globs(tmp_path: Path) -> None:
     for name in ("clip10.avi", "clip9.avi", "clip1.mkv"):
         write_video(tmp_path / name, numbered(2))
     (tmp_path / "notes.txt").write_text("x")
+    (tmp_path / "folder.avi").mkdir()
     (tmp_path / "rec" / "images").mkdir(parents=True)
     Image.new("L", (8, 8)).save(tmp_path / "rec" / "images" / "0.png")
 
@@ -310,7 +311,7 @@ def test_find_videos_expands_files_folders_and_globs(tmp_path: Path) -> None:
     assert names(tmp_path) == ["clip1.mkv", "clip9.avi", "clip10.avi"]
     assert names(tmp_path / "clip*.avi") == ["clip9.avi", "clip10.avi"]
     assert names(tmp_path / "*") == ["clip1.mkv", "clip9.avi", "clip10.avi", "rec"]
-    assert names(tmp_path / "rec", tmp_path / "rec" / "images") == ["rec", "images"]
+    assert names(tmp_path / "rec", tmp_path / "rec" / "images") == ["rec"]
     assert names(tmp_path / "clip9.avi", tmp_path / "clip*") == [
         "clip9.avi",
         "clip1.mkv",

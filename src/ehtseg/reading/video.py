@@ -132,7 +132,8 @@ def find_videos(paths: Sequence[str | Path]) -> list[Path]:
         raise UserError("at least one video", "none", f"Name some: {SUPPORTED}.")
     found: dict[Path, Path] = {}
     for path in (path for given in paths for path in _meant_by(given)):
-        found.setdefault(path.resolve(), path)
+        place = image_files(path)[0].parent if path.is_dir() else path
+        found.setdefault(place.resolve(), path)
     return list(found.values())
 
 
@@ -172,11 +173,15 @@ def _meant_by(path: str | Path) -> list[Path]:
         _check_kind(given)
         return [given]
     matches = natural_order(Path(match) for match in glob.glob(str(path), recursive=True))
-    kept = [m for m in matches if m.suffix.lower() in (*FORMATS, *TIFF_SUFFIXES) or image_files(m)]
+    kept = [match for match in matches if image_files(match) or _is_file_of_frames(match)]
     if not kept:
         got = f"{len(matches)} other files" if matches else "no file"
         raise UserError(f"recordings that match {path}", got, f"Supported are {SUPPORTED}.")
     return kept
+
+
+def _is_file_of_frames(path: Path) -> bool:
+    return path.is_file() and path.suffix.lower() in (*FORMATS, *TIFF_SUFFIXES)
 
 
 def _in_folder(folder: Path) -> list[Path]:
