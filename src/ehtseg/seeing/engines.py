@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Literal
 
+import cv2
 import numpy as np
 import torch
 
@@ -52,7 +53,7 @@ def choose_precision(device: str) -> Choice:
 
 def cpu_bf16() -> str | None:
     """Which bf16 instructions the processor has and oneDNN may use, or None."""
-    if not torch.backends.mkldnn.is_available():
+    if not torch.backends.mkldnn.is_available():  # type: ignore[no-untyped-call]
         return None
     allowed = os_isa_limit()
     if torch.cpu._is_amx_tile_supported() and allowed in ("", "DEFAULT", "ALL"):
@@ -74,15 +75,16 @@ def flush_denormals() -> None:
 
 @contextmanager
 def memory_watched(lower: str) -> Iterator[None]:
-    """Turn "out of memory", in any of torch's words, into what to lower.
+    """Turn "out of memory", in the words of Python, torch or OpenCV, into what to lower.
 
     Raises: UserError naming `lower`.
     """
     try:
         yield
-    except (MemoryError, RuntimeError) as error:
+    except (MemoryError, RuntimeError, cv2.error) as error:
         said = str(error).lower()
-        if isinstance(error, MemoryError) or "out of memory" in said or "allocate memory" in said:
+        words = ("out of memory", "allocate memory", "insufficient memory")
+        if isinstance(error, MemoryError) or any(word in said for word in words):
             raise UserError("enough memory", "out of memory", f"Choose {lower}.") from error
         raise
 

@@ -8,7 +8,7 @@ import cv2
 import numpy as np
 
 from ehtseg.reading.geometry import to_working_size
-from ehtseg.records import Array
+from ehtseg.records import Array, UserError
 from ehtseg.seeing.engines import Engine
 
 
@@ -18,6 +18,8 @@ def predict(engine: Engine, images: Sequence[Array], size: int | None) -> list[A
     Frames are uint8 (H, W) or (H, W, 3) and may differ in size. Each is shrunk to the working
     size, run through the engine, and its logits (not its mask) are brought back to full size.
     Returns one float32 (H, W) in [0, 1] a frame.
+
+    Raises: UserError where the network's answer is no number: it would look like no tissue.
     """
     small = [to_working_size(image, size) for image in images]
     logits: list[Array] = []
@@ -26,7 +28,7 @@ def predict(engine: Engine, images: Sequence[Array], size: int | None) -> list[A
         stop = start + 1
         while stop < len(small) and small[stop].shape == small[start].shape:
             stop += 1
-        logits.extend(engine(as_batch(small[start:stop])))
+        logits.extend(_checked(engine(as_batch(small[start:stop]))))
         start = stop
     return [
         probability(enlarge(logits_hw, image.shape[:2]))
@@ -51,3 +53,25 @@ def enlarge(logits_hw: Array, shape: tuple[int, int]) -> Array:
 def probability(logits_HW: Array) -> Array:
     """The logistic function, without overflow: float32 in, float32 out."""
     return np.float32(0.5) * (np.tanh(np.float32(0.5) * logits_HW) + np.float32(1))
+
+
+def certainty(probability_HW: Array, low: float = 0.1, high: float = 0.9) -> float:
+    """How sharply tissue is told from background: pixels of at least `high` per pixel of `low`.
+
+    That is the IoU of a strict and a generous mask: 1 for a sharp outline, towards 0 for a haze,
+    and 1 where no pixel reaches `low`. Its level depends on the loss (focal losses give softer
+    probabilities): compare frames, not networks.
+    Source: the stability score of Kirillov et al., Segment Anything, ICCV 2023.
+    """
+    possible = np.count_nonzero(probability_HW >= low)
+    return np.count_nonzero(probability_HW >= high) / possible if possible else 1.0
+
+
+def _checked(logits_BHW: Array) -> Array:
+    if not np.isfinite(logits_BHW).all():
+        raise UserError(
+            "numbers from the network",
+            "NaN or infinity",
+            "Try --precision fp32; if that does not help, train again with a lower fit.lr.",
+        )
+    return logits_BHW

@@ -1,0 +1,148 @@
+"""Which recording goes into which folder, and whether what stands there still holds."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from itertools import chain, count
+from pathlib import Path
+from typing import Any
+
+from ehtseg.reading.folders import image_files
+from ehtseg.records import UserError
+from ehtseg.seeing.run_folder import sha256_of
+
+RECORD = "record.json"
+WRITER = "ehtseg segment"
+
+
+def output_folders(sources: Sequence[Path], out: Path) -> list[Path]:
+    """A folder in `out` for each recording: the one it had before, or a new one of its name.
+
+    Where recordings share a name, their suffixes or the folders above them are added until they
+    differ. A folder that is not ours, such as a source, is never given away.
+
+    Raises: UserError where `out` cannot be a folder.
+    """
+    _make_folder(out)
+    before = {
+        record["source"]["path"]: folder
+        for folder in sorted(out.iterdir())
+        if (record := read_record(folder)) is not None
+    }
+    taken = {name.name.casefold() for name in out.iterdir()}
+    folders = []
+    for source, names in zip(sources, _told_apart(sources), strict=True):
+        folder = before.get(str(absolute(source)))
+        if folder is None:
+            folder = out / next(name for name in names if name.casefold() not in taken)
+        taken.add(folder.name.casefold())
+        folders.append(folder)
+    return folders
+
+
+def read_record(folder: Path) -> dict[str, Any] | None:
+    """The record that an earlier run left in a folder; None where there is none of ours."""
+    try:
+        record = json.loads((folder / RECORD).read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return None
+    ours = isinstance(record, dict) and record.get("written_by") == WRITER
+    return record if ours else None
+
+
+def is_result(path: Path) -> bool:
+    """Whether a path is a result of ours, or lies in a folder of results."""
+    return read_record(path) is not None or read_record(path.parent) is not None
+
+
+def describe_source(source: Path) -> dict[str, Any]:
+    """Path, size, date of change and SHA-256 of a recording; for a folder, of its images.
+
+    Raises: UserError where it cannot be read.
+    """
+    with _readable(source):
+        return {**_stamp(source), "sha256": _hash(source)}
+
+
+def is_same(record: dict[str, Any], source: Path) -> bool:
+    """Whether a recording is the one that a record describes: by size and date, else by content.
+
+    Raises: UserError where it cannot be read.
+    """
+    described = record["source"]
+    with _readable(source):
+        if all(described[key] == value for key, value in _stamp(source).items()):
+            return True
+        return bool(described["sha256"] == _hash(source))
+
+
+def absolute(path: Path) -> Path:
+    """The path from the root; links stay as they are, because a user knows the name of a link."""
+    return Path(os.path.abspath(path))
+
+
+def _told_apart(sources: Sequence[Path]) -> Iterator[Iterator[str]]:
+    """For each recording the names that no other of them could have, the shortest first."""
+    ladders = [list(dict.fromkeys(_names(absolute(source)))) for source in sources]
+    times = Counter(name.casefold() for ladder in ladders for name in ladder)
+    for ladder in ladders:
+        own = [name for name in ladder if times[name.casefold()] == 1]
+        yield chain(own, (f"{ladder[0]}_{number}" for number in count(2)))
+
+
+def _names(path: Path) -> Iterator[str]:
+    """A recording's name; with its suffix; with one folder above it, with two, ..."""
+    stem, suffix = (path.name, "") if path.is_dir() else (path.stem, path.suffix.strip("."))
+    yield stem
+    if suffix:
+        yield f"{stem}_{suffix}"
+    above = path.parent.parts[1:]
+    for depth in range(1, len(above) + 1):
+        yield "_".join((*above[-depth:], stem))
+
+
+def _make_folder(out: Path) -> None:
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise UserError(
+            f"to be able to make the folder {out}",
+            f"“{error.strerror}”",
+            "Choose another --out.",
+        ) from error
+
+
+@contextmanager
+def _readable(source: Path) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        cure = "Check its permissions, or copy it again."
+        raise UserError(f"to read {source}", f"“{error.strerror}”", cure) from error
+
+
+def _files(source: Path) -> list[Path]:
+    return image_files(source) if source.is_dir() else [source]
+
+
+def _stamp(source: Path) -> dict[str, Any]:
+    stats = [file.stat() for file in _files(source)]
+    return {
+        "path": str(absolute(source)),
+        "size_bytes": sum(stat.st_size for stat in stats),
+        "modified_ns": max((stat.st_mtime_ns for stat in stats), default=0),
+    }
+
+
+def _hash(source: Path) -> str:
+    if not source.is_dir():
+        return sha256_of(source)
+    digest = hashlib.sha256()
+    for file in _files(source):
+        digest.update(f"{file.name}\0{sha256_of(file)}\n".encode())
+    return digest.hexdigest()
