@@ -26,7 +26,7 @@ def masks(count: int, shape: tuple[int, int] = (37, 53)) -> list[Array]:
 
 def test_a_mask_stack_comes_back_bit_by_bit_with_its_scale(tmp_path: Path) -> None:
     path, written = tmp_path / "masks.tif", masks(5)
-    with mask_stack(path, (37, 53), 5, 20.0, 4.0, "made by hand") as add:
+    with mask_stack(path, (37, 53), 5, 20.0, 4.0, "net modèle µ") as add:
         for mask in written:
             add(mask)
     with tifffile.TiffFile(path) as file:
@@ -37,7 +37,7 @@ def test_a_mask_stack_comes_back_bit_by_bit_with_its_scale(tmp_path: Path) -> No
         assert file.pages.first.tags["ResolutionUnit"].value == tifffile.RESUNIT.CENTIMETER
         assert file.imagej_metadata is not None
         assert file.imagej_metadata["finterval"] == 0.05
-        assert file.pages.first.software == "made by hand"
+        assert file.pages.first.software == "net modèle µ"
         assert not file.is_bigtiff
 
 
@@ -88,13 +88,13 @@ def test_a_movie_shows_the_pictures_also_of_odd_size(
 
 def test_a_movie_keeps_the_true_times_of_a_variable_rate(tmp_path: Path) -> None:
     taken = [5.0, 5.04, 5.2, 5.2, 5.9]  # two frames with one time stamp
-    with movie(tmp_path / "a.mp4", (16, 16), 25.0, "made by hand") as add:
+    with movie(tmp_path / "a.mp4", (16, 16), 25.0, "modèle µ") as add:
         for time_s in taken:
             add(np.zeros((16, 16, 3), np.uint8), time_s)
     times, _ = play(tmp_path / "a.mp4")
     assert times == pytest.approx([0, 0.04, 0.2, 0.2, 0.9], abs=1e-4)
     with av.open(str(tmp_path / "a.mp4")) as file:
-        assert file.metadata["comment"] == "made by hand"
+        assert file.metadata["comment"] == "modèle µ"
         assert file.streams.video[0].codec_context.name == "h264"
 
 
@@ -114,7 +114,7 @@ def test_the_same_input_gives_the_same_bytes(tmp_path: Path) -> None:
             for n, mask in enumerate(masks(9, (32, 32))):
                 add(np.dstack([np.uint8(200) * mask] * 3), n / 30)
                 keep(mask)
-        write_png(tmp_path / f"{name}.png", np.zeros((3, 3, 3), np.uint8), 300)
+        write_png(tmp_path / f"{name}.png", np.zeros((3, 3, 3), np.uint8), 300, "modèle 心")
     for suffix in (".mp4", ".tif", ".png"):
         assert (tmp_path / f"a{suffix}").read_bytes() == (tmp_path / f"b{suffix}").read_bytes()
 
@@ -147,6 +147,27 @@ def test_what_fails_leaves_the_old_folder_and_nothing_else(tmp_path: Path) -> No
             begin_and_fail(error)
         left = sorted(str(path.relative_to(tmp_path)) for path in tmp_path.rglob("*"))
         assert left == ["a", "a/old.txt"]
+
+
+def test_a_crash_between_the_two_renames_costs_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "a").mkdir()
+    rename = Path.rename
+
+    def full(self: Path, target: Path) -> Path:
+        if self.name == ".a.part":
+            raise OSError(28, "No space left on device")
+        return rename(self, target)
+
+    monkeypatch.setattr(Path, "rename", full)
+    with pytest.raises(UserError, match="No space"), folder_written_whole(tmp_path / "a"):
+        pass
+    assert [path.name for path in tmp_path.iterdir()] == ["a"]
+    (tmp_path / "a").rename(tmp_path / ".a.old")  # as a kill would leave it
+    with pytest.raises(UserError, match="No space"), folder_written_whole(tmp_path / "a"):
+        pass
+    assert [path.name for path in tmp_path.iterdir()] == ["a"]
 
 
 def test_a_folder_that_cannot_be_made_is_said(tmp_path: Path) -> None:

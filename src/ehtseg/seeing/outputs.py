@@ -34,8 +34,7 @@ def folder_written_whole(folder: Path) -> Iterator[Path]:
     """
     beside, old = (folder.with_name(f".{folder.name}.{what}") for what in ("part", "old"))
     try:
-        for left_over in (beside, old):
-            shutil.rmtree(left_over, ignore_errors=True)
+        _clear(folder, beside, old)
         beside.mkdir(parents=True)
         yield beside
         for file in beside.iterdir():
@@ -51,8 +50,15 @@ def folder_written_whole(folder: Path) -> Iterator[Path]:
             "Free some space or choose another --out; nothing was left half-written.",
         ) from error
     finally:
-        for left_over in (beside, old):
-            shutil.rmtree(left_over, ignore_errors=True)
+        _clear(folder, beside, old)
+
+
+def _clear(folder: Path, beside: Path, old: Path) -> None:
+    """Undo what was begun; `old` is the only copy between the two renames, so it comes back."""
+    if old.exists() and not folder.exists():
+        old.rename(folder)
+    for left_over in (beside, old):
+        shutil.rmtree(left_over, ignore_errors=True)
 
 
 @contextmanager
@@ -73,7 +79,10 @@ def mask_stack(
     options |= {"rowsperstrip": shape[0], "metadata": None}
     if um_per_px is not None and 1e4 / um_per_px < 2**32:  # what a tag can hold
         options |= {"resolution": (1e4 / um_per_px,) * 2, "resolutionunit": "CENTIMETER"}
-    of_the_stack = {"description": imagej_description(fps, um_per_px), "software": stamp}
+    of_the_stack = {
+        "description": imagej_description(fps, um_per_px),
+        "software": stamp.encode(),  # tifffile takes text as ASCII only
+    }
     of_pages: Iterator[dict[str, Any]] = chain([of_the_stack], repeat({"software": False}))
     with tifffile.TiffWriter(path, bigtiff=needs_bigtiff(shape, n_frames)) as file:
 
