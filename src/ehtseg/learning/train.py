@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import math
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -12,7 +13,9 @@ import torch
 from lightning_fabric import Fabric
 
 from ehtseg.learning.batches import TrainingFrames, epoch_batches, images_per_epoch
+from ehtseg.learning.calibration import fit_temperature, no_pixels, tally
 from ehtseg.learning.checkpoint import RESUME, Memory, drop_state, load_state, save_state
+from ehtseg.learning.evaluate import look
 from ehtseg.learning.history import draw_history
 from ehtseg.learning.losses import Loss, make_loss, sum_over_outputs
 from ehtseg.learning.optimiser import learning_rate, make_optimiser
@@ -24,12 +27,11 @@ from ehtseg.recipe import FitRecipe, Recipe, write_recipe
 from ehtseg.records import UserError
 from ehtseg.seeing.engines import TorchEngine, flush_denormals, memory_watched
 from ehtseg.seeing.machine import machine_facts, resolve
-from ehtseg.seeing.predict import predict
 from ehtseg.seeing.run_folder import RunFolder, open_run, read_tensors, sha256_of, write_facts
 
+PRECISIONS: dict[str, Any] = {"fp32": "32-true", "bf16": "bf16-mixed"}  # in Fabric's words
 Tell = Callable[[str], None]  # one sentence for the user
 Tick = Callable[[int, int], None]  # steps done, steps in all
-VALIDATION_BATCH = 4
 
 
 def train(
@@ -78,6 +80,7 @@ class _Training:
     def __init__(self, dataset: Dataset, split: Split, run: RunFolder) -> None:
         self.dataset, self.split, self.recipe = dataset, split, run.recipe
         self.resolved: dict[str, Any] = run.facts["resolved"]
+        logging.getLogger("lightning_fabric").setLevel(logging.WARNING)  # it greets on every start
         flush_denormals()
         torch.set_num_threads(self.resolved["threads"])
         self.frames = TrainingFrames(dataset, split.train, run.recipe)
@@ -89,7 +92,7 @@ class _Training:
         device = self.resolved["device"]
         if device != "mps":
             self.net = self.net.to(memory_format=torch.channels_last)
-        precision = {"fp32": "32-true", "bf16": "bf16-mixed"}[self.resolved["precision"]]
+        precision = PRECISIONS[self.resolved["precision"]]
         self.fabric = Fabric(accelerator=device, devices=1, precision=precision)
         self.model, self.optimiser = self.fabric.setup(self.net, make_optimiser(self.net, fit))
         self.loss: Loss = make_loss(fit)
@@ -141,7 +144,7 @@ class _Training:
                 masks.to(self.fabric.device),
             )
             self.fabric.backward(loss / len(batches))
-            whole += float(loss) / len(batches)
+            whole += float(loss.detach()) / len(batches)
         if not math.isfinite(whole):
             raise UserError(
                 "a finite loss",
@@ -160,14 +163,11 @@ class _Training:
 
     def seen(self, indices: Sequence[int]) -> Iterator[Pair]:
         """Probability and mask of frames, through the function that segments videos."""
-        engine = TorchEngine(self.net, self.resolved["precision"], self.resolved["device"])
-        for start in range(0, len(indices), VALIDATION_BATCH):
-            chunk = indices[start : start + VALIDATION_BATCH]
-            pairs = [self.dataset.read(i) for i in chunk]
-            found = predict(engine, [image for image, _ in pairs], self.recipe.data.size)
-            for i, probability_HW, (_, mask) in zip(chunk, found, pairs, strict=True):
-                frame = self.dataset.frames[i]
-                yield probability_HW, mask, frame.image.name, frame.recording
+        resolved, size = self.resolved, self.recipe.data.size
+        engine = TorchEngine(self.net, resolved["precision"], resolved["device"])
+        for i, _, mask, probability_HW in look(engine, self.dataset, indices, size):
+            frame = self.dataset.frames[i]
+            yield probability_HW, mask, frame.image.name, frame.recording
 
 
 def _begin(dataset: Dataset, recipe: Recipe, split: Split, out: Path, tell: Tell) -> RunFolder:
@@ -231,16 +231,25 @@ def _stops_early(memory: Memory, fit: FitRecipe) -> bool:
 
 
 def _finish(training: _Training, run: RunFolder, memory: Memory) -> RunFolder:
-    """Choose the threshold on the validation frames and close the run folder."""
+    """Choose threshold and temperature on the validation frames; close the run folder."""
     tensors, _ = read_tensors(run.weights_file)
     training.net.load_state_dict(tensors)
-    scored = score_images(training.seen(training.split.validation))
+    pixels = no_pixels()
+
+    def counted() -> Iterator[Pair]:
+        nonlocal pixels
+        for pair in training.seen(training.split.validation):
+            pixels += tally(pair[0], pair[1])
+            yield pair
+
+    scored = score_images(counted())
     facts = {
         **run.facts,
         "status": "finished",
         "epochs_done": memory.epochs_done,
         "best_epoch": memory.best_epoch,
         "threshold": best_threshold(scored),
+        "temperature": fit_temperature(pixels),
         "validation": {k: memory.history[-1][k] for k in ("val_dice", "val_iou")},
         "files": {
             f"{name}.safetensors": sha256_of(run.path / f"{name}.safetensors")

@@ -100,7 +100,10 @@ def write_tensors(tensors: dict[str, torch.Tensor], note: dict[str, Any], path: 
     """Write tensors as safetensors with one metadata key of sorted JSON and no time stamp."""
     whole = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
     with written_whole(path) as beside:
-        save_file(whole, beside, metadata={NOTE_KEY: json.dumps(note, sort_keys=True)})
+        try:
+            save_file(whole, beside, metadata={NOTE_KEY: json.dumps(note, sort_keys=True)})
+        except SafetensorError as error:  # its word for a full disk
+            raise OSError(str(error)) from error
 
 
 def read_tensors(path: Path) -> tuple[dict[str, torch.Tensor], dict[str, Any]]:
