@@ -171,6 +171,8 @@ def _fault(frame: LabelledFrame, values: Array, mask: Array, blank: bool) -> Use
 
 
 def _faults_of_all(folders: Sequence[Path], looks: Sequence[Inspected]) -> list[UserError]:
+    if not folders:
+        return [UserError("a folder of labelled frames", "none", "Name one or several.")]
     if looks and not any(look.share for look in looks):
         return [
             UserError(

@@ -52,10 +52,10 @@ def explain_mask(path: Path) -> MaskReading:
     grey, origin = _one_channel(pixels)
     if grey is None:
         raise _ambiguous(path, pixels, origin)
-    if path.suffix.lower() in LOSSY_SUFFIXES:
-        grey = _snapped(grey)
-    values = _as_integers(grey)
-    found = _two_values(values) or _labels(path, values) or _soft_outline(values) or _jpeg(values)
+    is_jpeg = path.suffix.lower() in LOSSY_SUFFIXES
+    values = _as_integers(_snapped(grey) if is_jpeg else grey)
+    found = _two_values(values) or _labels(path, values)
+    found = found or (None if is_jpeg else _soft_outline(values)) or _ringing(values, is_jpeg)
     if found is None:
         raise _ambiguous(path, pixels, "")
     if 0 < found.mask.mean() < 1 and shown_inverted(path):
@@ -142,24 +142,32 @@ def _soft_outline(values: Array) -> MaskReading | None:
     return MaskReading(values >= top / 2, how)
 
 
-def _jpeg(values: Array) -> MaskReading | None:
-    """Values near 0 and near 255, others only within a JPEG block of the outline; resampling that
-    overshoots looks the same."""
-    if values.dtype != np.uint8:
+def _ringing(values: Array, is_jpeg: bool) -> MaskReading | None:
+    """One value for background and one for tissue, others only within a JPEG block of the outline.
+
+    Resampling that overshoots (Lanczos) looks the same.
+    """
+    mask = values >= 128
+    if values.dtype != np.uint8 or not mask.any() or mask.all():
         return None
-    background, tissue, mask = values <= FLAT, values >= 255 - FLAT, values >= 128
-    between = ~(background | tissue)
     outline = _widened(mask, 1) & _widened(~mask, 1)
+    far = ~_widened(outline, BLOCK_PX)
+    levels = [np.unique(values[far & side]).tolist() for side in (~mask, mask)]
+    flat = (values <= FLAT) | (values >= 255 - FLAT)
     middle = (values >= 64) & (values < 192)
-    apart = (between & ~_widened(outline, BLOCK_PX)) | (middle & ~_widened(outline, EDGE_PX))
-    commonest = np.bincount(values[between], minlength=1).max()
-    is_jpeg = (
-        not apart.any()
-        and between.sum() <= min(background.sum(), tissue.sum())
-        and commonest <= max(between.sum() / 2, 1)
-    )
-    how = "JPEG or resampled: values near 0 and 255, others only beside the outline, cut at half"
-    return MaskReading(mask, how) if is_jpeg else None
+    if (far & ~flat).any() or (middle & ~_widened(outline, EDGE_PX)).any():
+        return None
+    if max(map(len, levels)) > 1 or np.count_nonzero(~flat) > min(
+        flat[mask].sum(), flat[~mask].sum()
+    ):
+        return None
+    counts = np.bincount(values.ravel(), minlength=256)
+    counts[[0, 255, *levels[0], *levels[1]]] = 0
+    if not is_jpeg and counts.max() > counts.sum() / 3:  # a label of its own, not ringing
+        return None
+    kind = "JPEG" if is_jpeg else "JPEG or resampled"
+    how = f"{kind}: values near 0 and 255, others only beside the outline, cut at half"
+    return MaskReading(mask, how)
 
 
 def _widened(area: Array, reach_px: int) -> Array:
@@ -173,7 +181,7 @@ def _full_scale(values: Array) -> int:
 
 def _ambiguous(path: Path, pixels: Array, why: str) -> UserError:
     colours = pixels.reshape(-1, 1 if pixels.ndim == 2 else pixels.shape[2])
-    found, counts = np.unique(colours, axis=0, return_counts=True)
+    found, counts = _distinct(colours)
     listed = sorted(np.argsort(-counts, kind="stable")[:NAMED_VALUES])
     named = ", ".join(f"{_name(found[i])} ({counts[i] / counts.sum():.1%})" for i in listed)
     more = len(found) - len(listed)
@@ -190,6 +198,16 @@ def _ambiguous(path: Path, pixels: Array, why: str) -> UserError:
         f"Decide what is tissue, keep a copy of {path.parent}, and write 0 and 255, "
         f"here with {half or _name(found[-1])} as tissue:  {_command(path, chosen)}",
     )
+
+
+def _distinct(colours: Array) -> tuple[Array, Array]:
+    """The different rows of (N, C), in ascending order, and how often each is there."""
+    codes = np.zeros(len(colours), np.int64)
+    for channel in colours.T:
+        values, code = np.unique(channel, return_inverse=True)
+        codes = codes * len(values) + code
+    _, first, counts = np.unique(codes, return_index=True, return_counts=True)
+    return colours[first], counts
 
 
 def _inverted(path: Path) -> UserError:

@@ -68,10 +68,13 @@ def shown_inverted(path: Path) -> bool:
     """Whether a viewer shows the file's lower values brighter than its higher ones.
 
     That is how ImageJ's inverting lookup tables arrive here: what looks white is stored as 0.
+    (tifffile marks every bool array so and stores True as 1: that is no inversion.)
     """
     if path.suffix.lower() in TIFF_SUFFIXES:
         with tifffile.TiffFile(path) as file:
-            return bool(file.pages.first.photometric == tifffile.PHOTOMETRIC.MINISWHITE)
+            page = file.pages.first
+            is_bool = page.bitspersample == 1 and page.software.startswith("tifffile")
+            return page.photometric == tifffile.PHOTOMETRIC.MINISWHITE and not is_bool
     with Image.open(path) as picture:
         if picture.mode != "P":
             return False

@@ -276,7 +276,7 @@ def _recordings(dataset: Dataset, part: Sequence[int]) -> str:
 
 def _counted(keys: Counter[str]) -> str:
     names = some(key.rsplit(" ", 1)[0] for key in sorted(keys.elements()))
-    return f"{keys.total()} frames" + (f" ({names})" if names else "")
+    return f"{keys.total()} frame(s)" + (f" ({names})" if names else "")
 
 
 def _sha256(keys: Sequence[str], sets: Iterable[Iterable[int]]) -> str:

@@ -1,0 +1,327 @@
+"""Folders of labelled frames: joined, matched, scaled, refused with every fault named."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import shutil
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import tifffile
+from PIL import Image
+
+from conftest import shared, write_labelled
+from ehtseg.jobs.check import check
+from ehtseg.reading.dataset import open_dataset, survey
+from ehtseg.records import UserError
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """Five frames of recording a and three of b, with meta.json."""
+    return write_labelled(tmp_path / "data", {"a": 5, "b": 3}, size=32)
+
+
+def save(path: Path, values: np.ndarray) -> None:
+    Image.fromarray(values).save(path)
+
+
+def rewrite_meta(folder: Path, **changes: Any) -> None:
+    meta = json.loads((folder / "meta.json").read_text())
+    (folder / "meta.json").write_text(json.dumps(meta | changes))
+
+
+def fault(folder: Path, **options: Any) -> str:
+    """The one paragraph of the only fault."""
+    with pytest.raises(UserError) as caught:
+        open_dataset([folder], **options)
+    assert "\n" not in str(caught.value)
+    assert [str(problem) for problem in check([folder], **options).problems] == [str(caught.value)]
+    return str(caught.value)
+
+
+def test_a_folder_is_read_as_its_meta_says(folder: Path) -> None:
+    dataset = open_dataset([folder])
+    assert {name: len(found) for name, found in dataset.recordings.items()} == {"a": 5, "b": 3}
+    assert [frame.frame for frame in dataset.frames] == [0, 1, 2, 3, 4, 0, 1, 2]
+    assert dataset.frames[3].time_s == pytest.approx(0.1)
+    assert dataset.fps == {"a": 30, "b": 30}
+    image, mask = dataset.read(6)
+    np.testing.assert_array_equal(image, np.asarray(Image.open(folder / "images/b_0001.png")))
+    np.testing.assert_array_equal(mask, np.asarray(Image.open(folder / "masks/b_0001.png")) > 0)
+    assert (image.dtype, mask.dtype) == (np.uint8, bool)
+
+
+def test_masks_are_matched_by_stem_whatever_their_suffix(folder: Path) -> None:
+    for path in (folder / "masks").iterdir():
+        tifffile.imwrite(path.with_suffix(".tif"), np.asarray(Image.open(path)))
+        path.unlink()
+    (folder / "masks" / ".DS_Store").write_bytes(b"rubbish")
+    assert {frame.mask.suffix for frame in open_dataset([folder]).frames} == {".tif"}
+
+
+def test_without_meta_one_recording_is_assumed_and_said(folder: Path) -> None:
+    (folder / "meta.json").unlink()
+    for old, new in (("b_0001.png", "b_9.png"), ("b_0002.png", "b_10.png")):
+        (folder / "images" / old).rename(folder / "images" / new)
+        (folder / "masks" / old).rename(folder / "masks" / new)
+    dataset = open_dataset([folder])
+    assert set(dataset.recordings) == {"data"}
+    assert [frame.frame for frame in dataset.frames] == list(range(8))
+    assert dataset.frames[-1].image.name == "b_10.png", "natural order"
+    assert dataset.frames[0].time_s is None
+    assert any("assumed" in note and "--recording" in note for note in dataset.notes)
+    named = open_dataset([folder], recording="film 7")
+    assert set(named.recordings) == {"film 7"}
+    assert not any("assumed" in note for note in named.notes)
+
+
+def test_two_folders_without_meta_are_two_recordings(tmp_path: Path) -> None:
+    folders = [write_labelled(tmp_path / day / "data", {"x": 3}, 32) for day in ("mon", "tue")]
+    for each in folders:
+        (each / "meta.json").unlink()
+    assert list(open_dataset(folders).recordings) == [str(each) for each in folders]
+    with pytest.raises(UserError, match="for the recording x, got 2:"):
+        open_dataset(folders, recording="x")
+    assert len(open_dataset([folders[0], folders[0]])) == 3, "the same folder counts once"
+
+
+def test_the_same_name_in_two_folders_is_one_recording_and_said(tmp_path: Path) -> None:
+    folders = [write_labelled(tmp_path / name, {"a": 3}, 32) for name in ("one", "two")]
+    dataset = open_dataset(folders)
+    assert dataset.recordings == {"a": (0, 1, 2, 3, 4, 5)}
+    assert any("in 2 folders" in note for note in dataset.notes)
+    assert any("more than once" in note for note in dataset.notes)
+    rewrite_meta(folders[1], fps=25)
+    with pytest.raises(UserError, match="25 and 30 frames per second"):
+        open_dataset(folders)
+
+
+def test_independent_images_are_recordings_of_their_own(folder: Path) -> None:
+    names = sorted(path.name for path in (folder / "images").iterdir())
+    rewrite_meta(folder, frames=[{"file": name, "source_id": i} for i, name in enumerate(names)])
+    dataset = open_dataset([folder])
+    assert len(dataset.recordings) == 8
+    assert any("independent recording" in note for note in dataset.notes)
+    rewrite_meta(folder, frames=[], independent=True)
+    assert open_dataset([folder]).recordings == dataset.recordings
+
+
+def test_the_hash_follows_contents_names_and_numbers(folder: Path, tmp_path: Path) -> None:
+    before = open_dataset([folder])
+    expected = "".join(
+        f"{f.recording}\t{f.frame}\t{hashlib.sha256(f.image.read_bytes()).hexdigest()}\t"
+        f"{hashlib.sha256(f.mask.read_bytes()).hexdigest()}\n"
+        for f in before.frames
+    )
+    assert before.sha256 == hashlib.sha256(expected.encode()).hexdigest()
+    shutil.copytree(folder, tmp_path / "elsewhere")
+    assert open_dataset([tmp_path / "elsewhere"]).sha256 == before.sha256
+    save(folder / "masks/a_0000.png", np.eye(32, dtype=np.uint8))
+    assert open_dataset([folder]).sha256 != before.sha256
+
+
+def test_deep_images_share_one_scaling_a_recording(folder: Path) -> None:
+    rng = np.random.default_rng(1)
+    raw = {}
+    for path in sorted((folder / "images").glob("a_*.png")):
+        raw[path.stem] = rng.integers(500, 4000, (32, 32), dtype=np.uint16)
+        tifffile.imwrite(path.with_suffix(".tif"), raw[path.stem])
+        path.unlink()
+    meta = json.loads((folder / "meta.json").read_text())
+    for entry in meta["frames"]:
+        entry["file"] = entry["file"].replace("a_", "images/a_").replace(".png", ".tif")
+    rewrite_meta(folder, frames=meta["frames"])
+    dataset = open_dataset([folder])
+    low, high = np.percentile(np.stack(list(raw.values())), [0.5, 99.5])
+    scaling = dataset.scalings["a"]
+    assert (scaling.low, scaling.high) == pytest.approx((low, high))
+    expected = np.rint(np.clip((raw["a_0003"] - low) / (high - low), 0, 1) * 255)
+    np.testing.assert_array_equal(dataset.read(3)[0], expected)
+    assert dataset.scalings["b"].source == "8-bit as it is"
+    assert any("deeper than 8 bits" in note for note in dataset.notes)
+
+
+def test_colour_images_lose_only_their_alpha(folder: Path) -> None:
+    colours = np.random.default_rng(0).integers(0, 256, (32, 32, 4), dtype=np.uint8)
+    save(folder / "images/a_0000.png", colours)
+    image, _ = open_dataset([folder]).read(0)
+    np.testing.assert_array_equal(image, colours[..., :3])
+
+
+def test_some_empty_masks_are_counted(folder: Path) -> None:
+    save(folder / "masks/a_0001.png", np.zeros((32, 32), np.uint8))
+    save(folder / "images/a_0001.png", np.full((32, 32), 9, np.uint8))
+    notes = open_dataset([folder]).notes
+    assert any("1 of 8 masks are empty: a_0001.png" in note for note in notes)
+    assert any("same value everywhere: a_0001.png" in note for note in notes)
+
+
+def drop(folder: Path, *names: str) -> None:
+    for name in names:
+        (folder / name).unlink()
+
+
+def empty(folder: Path) -> None:
+    for path in (folder / "masks").iterdir():
+        save(path, np.zeros((32, 32), np.uint8))
+
+
+def deepen(folder: Path) -> None:
+    values = np.random.default_rng(0).integers(0, 2**16, (32, 32), dtype=np.uint16)
+    save(folder / "images/a_0002.png", values)
+
+
+def not_a_number(folder: Path) -> None:
+    values = np.ones((32, 32), np.float32)
+    values[3, 4] = np.nan
+    tifffile.imwrite(folder / "images/a_0001.tif", values)
+    (folder / "images/a_0001.png").unlink()
+
+
+def nothing_left(folder: Path) -> None:
+    for path in [*(folder / "masks").iterdir(), *(folder / "images").iterdir()]:
+        path.unlink()
+    (folder / "meta.json").unlink()
+
+
+FAULTS = {
+    "no such folder": (shutil.rmtree, "no such folder"),
+    "no images": (lambda d: shutil.rmtree(d / "images"), "got no images"),
+    "no masks": (lambda d: shutil.rmtree(d / "masks"), "got no masks"),
+    "zero frames": (nothing_left, "zero frames"),
+    "image without mask": (
+        lambda d: drop(d, "masks/a_0001.png", "masks/b_0000.png"),
+        "2 image(s) without mask: a_0001.png, b_0000.png",
+    ),
+    "mask without image": (
+        lambda d: save(d / "masks/c.png", np.zeros((32, 32), np.uint8)),
+        "1 mask(s) without image: c.png",
+    ),
+    "two suffixes": (
+        lambda d: shutil.copy(d / "images/a_0001.png", d / "images/a_0001.bmp"),
+        "same name with two suffixes: a_0001.png",
+    ),
+    "other size": (
+        lambda d: save(d / "masks/a_0001.png", np.zeros((32, 30), np.uint8)),
+        "a_0001.png with 30 x 32 px",
+    ),
+    "turned": (
+        lambda d: (
+            save(d / "masks/a_0001.png", np.zeros((32, 30), np.uint8)),
+            save(d / "images/a_0001.png", np.zeros((30, 32), np.uint8)),
+        ),
+        "turned by 90 degrees?",
+    ),
+    "all masks empty": (empty, "got 8 empty masks"),
+    "0, 128 and 255": (
+        lambda d: save(
+            d / "masks/a_0003.png", np.uint8([[0, 128, 255]]).repeat(32, 0).repeat(11, 1)
+        ),
+        "masks/a_0003.png",
+    ),
+    "NaN": (not_a_number, "1 NaN or infinite values"),
+    "constant image": (
+        lambda d: save(d / "images/a_0001.png", np.full((32, 32), 9, np.uint8)),
+        "the same value in every pixel",
+    ),
+    "damaged image": (lambda d: (d / "images/a_0001.png").write_bytes(b"\x89PNG"), "a_0001.png"),
+    "two depths": (deepen, "uint16 and uint8"),
+    "broken meta": (lambda d: (d / "meta.json").write_text("{"), "meta.json"),
+    "meta is a list": (lambda d: (d / "meta.json").write_text("[]"), "meta.json"),
+    "impossible rate": (lambda d: rewrite_meta(d, fps=0), "fps = '0'"),
+    "impossible number": (
+        lambda d: rewrite_meta(d, frames=[{"file": "a_0000.png", "frame": -1}]),
+        "frames.0.frame = '-1'",
+    ),
+    "meta names a missing file": (
+        lambda d: drop(d, "images/a_0004.png", "masks/a_0004.png"),
+        "1 named file(s) that are missing: a_0004.png",
+    ),
+    "meta lacks a file": (
+        lambda d: rewrite_meta(d, frames=json.loads((d / "meta.json").read_text())["frames"][:7]),
+        "1 image(s) without an entry: b_0002.png",
+    ),
+}
+
+
+@pytest.mark.parametrize("kind", FAULTS)
+def test_a_fault_is_one_paragraph_with_the_names(kind: str, folder: Path) -> None:
+    spoil, said = FAULTS[kind]
+    spoil(folder)
+    alone = kind not in ("image without mask", "mask without image")
+    paragraph = fault(folder)
+    assert said in paragraph
+    assert str(folder) in paragraph or not alone or kind == "two depths"
+
+
+def test_the_inner_folders_are_proposed(folder: Path) -> None:
+    assert f"Give the folders inside it:  {folder}" in fault(folder.parent)
+
+
+def test_several_faults_are_told_up_to_three(folder: Path) -> None:
+    for i in range(5):
+        save(folder / f"masks/a_000{i}.png", np.uint8([[1, 2, 3]]).repeat(32, 0))
+    (folder / "images/b_0000.png").write_bytes(b"")
+    with pytest.raises(UserError, match="and 3 more faults") as caught:
+        open_dataset([folder])
+    assert f"ehtseg check {folder}" in caught.value.cure
+    assert str(caught.value).count("Decide what is tissue") == 1, "a cure is said once"
+    report = check([folder])
+    assert len(report.problems) == 6
+    assert not report.ok
+    assert report.lines[0].startswith("2 labelled frames")
+    assert len(survey([folder]).dataset) == 2
+
+
+def test_check_tells_what_is_there(folder: Path) -> None:
+    save(folder / "masks/a_0000.png", np.zeros((32, 32), np.uint8))
+    save(folder / "masks/a_0001.png", np.ones((32, 32), np.uint8))
+    report = check([folder])
+    assert report.ok
+    text = "\n".join(report.lines)
+    for line in (
+        "8 labelled frames",
+        "a: 5 frames, 0 to 4, 30 frames/s",
+        "8 x 32 x 32 px",
+        "8 x uint8, grey",
+        "6 masks read as: 0 = background, 255 = tissue.",
+        "smallest 0.0%",
+        "largest 100.0%",
+        "empty masks: 1",
+        "blocks: 3 for training, 2 for validation, 2 for test, 1 unused",
+    ):
+        assert line in text, line
+
+
+@pytest.mark.parametrize(
+    ("name", "frames", "recordings"),
+    [
+        ("eht_d1t3", 200, {"eht_d1t3": 30.0}),
+        ("eht_mbpt", 51, {"eht_mbpt": None}),
+        ("eht_ohw", 32, {"eht_ohw": 18.168453228691558}),
+        ("eht_fibrotug_stills", 3, dict.fromkeys(["fibrotug_a", "fibrotug_b", "fibrotug_c"])),
+        ("demo_d1t3_256", 50, {"eht_d1t3": 30.0}),
+    ],
+)
+def test_the_real_recordings_open(
+    name: str, frames: int, recordings: dict[str, float | None]
+) -> None:
+    dataset = open_dataset([shared(f"data/{name}")])
+    assert len(dataset) == frames
+    assert set(dataset.recordings) == set(recordings)
+    assert dataset.fps == {key: fps for key, fps in recordings.items() if fps}
+    stored = dataset.frames[-1]
+    assert stored.time_s == (stored.frame / 30 if dataset.fps.get("eht_d1t3") else stored.time_s)
+
+
+def test_the_nuclei_are_664_independent_images() -> None:
+    found = survey([shared("data/dsb2018")])
+    assert not found.problems
+    assert len(found.dataset) == len(found.dataset.recordings) == 664
+    assert found.dataset.fps == {}
+    colours = sum(len(look.shape) == 3 for look in found.looks)
+    assert colours == 107, "as many colour images as the data's own README counts"
