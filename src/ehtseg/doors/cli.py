@@ -48,6 +48,8 @@ def frames(
     videos: Videos,
     out: Out,
     n: Annotated[int, typer.Option(help="How many frames, over all videos.")] = 50,
+    fps: Fps = None,
+    um_per_px: Scale = None,
 ) -> None:
     """Pick frames worth labelling: spread over the motion, not over time alone."""
     from ehtseg.doors.show import bar, say
@@ -55,7 +57,10 @@ def frames(
     from ehtseg.reading.video import find_videos
 
     with bar("frames") as tick:
-        picked = pick_frames(find_videos(videos), n, out, progress=tick)
+        sources = find_videos(videos)
+        picked = pick_frames(sources, n, out, fps=fps, um_per_px=um_per_px, progress=tick)
+    for note in picked.notes:
+        say(note)
     say(f"{len(picked)} frames stand in {out / 'images'}.")
     say(f"Paint a mask of the same name for each into {out / 'masks'}, then: ehtseg check {out}")
 

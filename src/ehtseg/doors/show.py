@@ -19,6 +19,9 @@ from rich.table import Table
 
 if TYPE_CHECKING:
     from ehtseg.jobs.doctor import Finding
+    from ehtseg.jobs.segment import SegmentResult
+    from ehtseg.learning.score_sheets import Evaluation
+    from ehtseg.nets.describe import Description
 
 console = Console(highlight=False, soft_wrap=True)
 
@@ -62,3 +65,63 @@ def show_findings(findings: Sequence[Finding]) -> int:
     for finding in ill:
         say(f"{finding.what}: {finding.found}. {finding.cure}", style="red")
     return len(ill)
+
+
+def show_network(network: Description) -> None:
+    """Print a network layer by layer, and what it amounts to."""
+    rows = [
+        (
+            layer.part,
+            layer.name,
+            layer.kind,
+            layer.channels,
+            layer.stride,
+            layer.parameters,
+            layer.weights,
+            "fixed" if layer.fixed else "trained",
+            layer.mode,
+        )
+        for layer in network.layers
+    ]
+    columns = ("part", "layer", "kind", "channels", "stride", "parameters")
+    table("", (*columns, "weights", "", "mode"), rows)
+    say(f"{network.parameters:,} parameters, {network.trainable:,} of them trained.")
+    for note in network.notes:
+        say(note)
+
+
+def show_evaluation(evaluation: Evaluation) -> None:
+    """Print the scores of the network and of the trivial baselines, by recording and together."""
+    keys = ("dice", "iou", "hd95_px", "nsd_2px")
+    rows = [
+        (row["model"], row["recording"], row["images"], *(float(row[key]) for key in keys))
+        for row in evaluation.tables["recordings.csv"]
+    ]
+    columns = ("model", "recording", "images", "Dice", "IoU", "HD95 px", "NSD 2 px")
+    table("Means over the images of each recording, threshold 0.5", columns, rows)
+    models = evaluation.summary["models"]
+    worst = models["net"]["worst"]
+    chosen = evaluation.summary["threshold_chosen"]
+    at_chosen = models["net"]["per_image"]["dice_at_chosen"]
+    say(f"Worst image of the network: {worst['image']}, Dice {worst['dice']:.4f}.")
+    say(f"Dice at the threshold chosen on validation ({chosen:g}): {at_chosen:.4f}.")
+    say(evaluation.summary["empty_rule"])
+    for warning in evaluation.warnings:
+        say(f"Note: {warning}", style="yellow")
+
+
+def show_segmented(results: Sequence[SegmentResult]) -> int:
+    """Print what became of each recording; returns how many failed."""
+    for result in results:
+        if result.status == "done":
+            rate = result.n_frames / max(result.seconds, 1e-9)
+            counted = f"{result.n_frames} frames, {rate:.1f} a second"
+            say(f"{result.source}: {counted}, in {result.folder}")
+        elif result.status == "unchanged":
+            say(f"{result.source}: complete and unchanged in {result.folder}, skipped")
+        for note in result.notes:
+            say(f"  {note}")
+    failed = [result for result in results if result.status == "failed"]
+    for result in failed:
+        say(f"{result.source}: failed. {result.reason}", style="red")
+    return len(failed)
