@@ -10,6 +10,7 @@ from __future__ import annotations
 import difflib
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
+from functools import cache
 from typing import Any
 
 import timm
@@ -156,6 +157,7 @@ ENCODERS: dict[str, Architecture] = {
 }
 
 
+@cache
 def architecture(name: str) -> Architecture:
     """The entry of the table for `name`, or one read from timm for `timm:NAME`.
 
@@ -164,7 +166,7 @@ def architecture(name: str) -> Architecture:
     if name in ENCODERS:
         return ENCODERS[name]
     arch = name.removeprefix("timm:")
-    if name == arch or arch not in timm.list_models():
+    if name == arch or not timm.is_model(arch):
         known = [f"timm:{m}" for m in timm.list_models()] if name != arch else list(ENCODERS)
         raise unknown("network", name, [*known, "unet", "timm:NAME"])
     for entry in ENCODERS.values():
