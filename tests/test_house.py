@@ -13,7 +13,7 @@ SOURCE = ROOT / "src" / "ehtseg"
 FILES = sorted(SOURCE.rglob("*.py"))
 ORDER = [
     "records", "recipe", "reading", "nets", "seeing", "learning",
-    "measuring", "reporting", "study", "jobs", "doors",
+    "measuring", "reporting", "study", "jobs", "doors", "__main__",
 ]  # fmt: skip
 NUMPY_ONLY = {"measuring", "reporting"}
 
