@@ -1,10 +1,7 @@
-"""The one tester for networks: give it a table of members, and each of them buys every check.
+"""The one tester for networks: a table of members, each of which buys every check.
 
-    MEMBERS = (Member("unet", NetRecipe(name="unet"), parameters=1_941_105, gflops=6.07), ...)
-
-    @pytest.mark.parametrize("check", CHECKS, ids=name_of)
-@pytest.mark.parametrize("member", [as_parameter(m) for m in MEMBERS])
-def test_contract(member, check): check(member)
+A test file writes MEMBERS, a tuple of `Member`, and one test that goes through MEMBERS and CHECKS;
+tests/test_nets.py shows how.
 """
 
 from __future__ import annotations

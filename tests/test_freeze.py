@@ -85,7 +85,7 @@ def test_a_random_encoder_can_be_frozen_beyond_what_is_transferred() -> None:
     stages = net.body.encoder.stage_of
     for name, parameter in net.body.encoder.body.named_parameters():
         assert parameter.requires_grad == (stages[name] >= 4)
-    assert net.card["transferred"] == ["blocks.0"]
+    assert net.card["transferred"] == ["stage1"]
 
 
 def test_freezing_survives_a_copy() -> None:

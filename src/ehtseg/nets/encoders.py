@@ -70,7 +70,7 @@ class Architecture:
     """How one family of weights files is read: its stages, and what each variant changes."""
 
     arch: str  # timm's name
-    stages: tuple[str, ...]  # empty: timm's names of the modules
+    stages: tuple[str, ...]  # empty: stage1, stage2, ...
     variants: dict[str, Callable[[nn.Module], None]]
     default: str  # the variant that is built without a weights file
     mean: tuple[float, ...] = IMAGENET_MEAN
@@ -140,7 +140,7 @@ ENCODERS: dict[str, Architecture] = {
     ),
     "inception_resnet_v2": Architecture(
         "inception_resnet_v2",
-        ("stem", "conv2d_4a", "repeat", "repeat_1", "conv2d_7b"),
+        ("stage1", "stage2", "stage3", "stage4", "stage5"),
         {"keras": padded_same, "timm": padded_same},
         default="timm",
         mean=HALF,
@@ -148,7 +148,7 @@ ENCODERS: dict[str, Architecture] = {
     ),
     "efficientnet_lite0": Architecture(
         "tf_efficientnet_lite0",
-        ("blocks.0", "blocks.1", "blocks.2", "blocks.4", "blocks.6"),
+        ("stage1", "stage2", "stage3", "stage4", "stage5"),
         {"timm": as_it_is},
         default="timm",
         mean=HALF,

@@ -134,7 +134,8 @@ def _offered(arch: str) -> tuple[tuple[int, int], ...]:
 
 def _maps(name: str, body: Any) -> tuple[FeatureMap, ...]:
     info = body.feature_info
-    stages = architecture(name).stages[: len(info.channels())] or info.module_name()
+    count = len(info.channels())
+    stages = architecture(name).stages[:count] or [f"stage{i}" for i in range(1, count + 1)]
     rows = zip(stages, info.channels(), info.reduction(), strict=True)
     maps = tuple(FeatureMap(*row) for row in rows)
     if not maps or any(b.reduction != 2 * a.reduction for a, b in pairwise(maps)):

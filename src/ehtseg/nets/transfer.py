@@ -43,22 +43,21 @@ def select(encoder: Encoder, arch: str, wanted: Wanted) -> tuple[tuple[str, ...]
 
     Raises: UserError for a layer that does not exist, with the nearest ones.
     """
-    indices = {flat(name): index for name, index in encoder.stage_of.items()}
-    stage_of = {
-        name: encoder.maps[indices[flat(name)]].stage
-        for name in expected_shapes(arch)[0]
-        if flat(name) in indices
-    }
+    stage_of_flat = {flat(name): index for name, index in encoder.stage_of.items()}
+    tensors = [name for name in expected_shapes(arch)[0] if flat(name) in stage_of_flat]
+    stage_of = {name: stage_of_flat[flat(name)] for name in tensors}
     if not isinstance(wanted, tuple):
-        wanted = encoder.stages[: count_stages(encoder, "transfer", wanted)]
-    layers = {name[:i] for name in stage_of for i, letter in enumerate(name) if letter == "."}
+        count = count_stages(encoder, "transfer", wanted)
+        return encoder.stages[:count], {n for n, stage in stage_of.items() if stage < count}
+    layers = {name[:i] for name in tensors for i, letter in enumerate(name) if letter == "."}
     chosen: set[str] = set()
-    for layer in wanted:
-        if layer not in layers and layer not in encoder.stages:
-            raise unknown(f"layer of {arch}", layer, sorted({*layers, *encoder.stages}))
-        chosen |= {
-            n for n, stage in stage_of.items() if n.startswith(f"{layer}.") or stage == layer
-        }
+    for name in wanted:
+        if name in layers:
+            chosen |= {n for n in tensors if n.startswith(f"{name}.")}
+        elif name in encoder.stages:
+            chosen |= {n for n, i in stage_of.items() if encoder.maps[i].stage == name}
+        else:
+            raise unknown(f"layer of {arch}", name, sorted({*layers, *encoder.stages}))
     return wanted, chosen
 
 
