@@ -230,7 +230,8 @@ def _say(error: Any) -> str:
         return f"{where}: {error['input']!r} ({error['msg']})"
     known = _keys_of(error["loc"][:-1])
     near = difflib.get_close_matches(str(error["loc"][-1]), known, n=3, cutoff=0.5) or known
-    return f"unknown key {where} (nearest: {', '.join(near)})"
+    section = "".join(f"{part}." for part in error["loc"][:-1])
+    return f"unknown key {where} (nearest: {', '.join(section + key for key in near)})"
 
 
 def _keys_of(section: tuple[Any, ...]) -> list[str]:

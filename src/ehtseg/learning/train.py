@@ -87,17 +87,18 @@ class _Training:
         fit = run.recipe.fit
         resumed = (run.path / RESUME).exists()  # then the ImageNet weights are no longer needed
         self.net = build(run.recipe.net, seed=fit.seed, card=run.facts["card"] if resumed else None)
-        run.facts["card"] = self.net.card
-        write_facts(run.path, run.facts)
+        self.loss: Loss = make_loss(fit)
         device = self.resolved["device"]
         if device != "mps":
             self.net = self.net.to(memory_format=torch.channels_last)
         precision = PRECISIONS[self.resolved["precision"]]
         self.fabric = Fabric(accelerator=device, devices=1, precision=precision)
         self.model, self.optimiser = self.fabric.setup(self.net, make_optimiser(self.net, fit))
-        self.loss: Loss = make_loss(fit)
         draws = images_per_epoch(fit, len(self.frames))
         self.steps_per_epoch = math.ceil(math.ceil(draws / fit.batch) / fit.accumulate)
+        run.facts["card"] = self.net.card
+        write_recipe(run.recipe, run.path / "recipe.yaml")  # nothing on disk before all is well
+        write_facts(run.path, run.facts)
 
     def epoch(self, epoch: int, tick: Tick) -> dict[str, float]:
         """One epoch of steps and one look at the validation frames: a row of the history."""
@@ -171,7 +172,7 @@ class _Training:
 
 
 def _begin(dataset: Dataset, recipe: Recipe, split: Split, out: Path, tell: Tell) -> RunFolder:
-    """Open the run folder of this very training, or make it."""
+    """Open the run folder of this very training, or think of it: nothing is written yet."""
     if (out / "run.json").exists():
         return _reopen(dataset, recipe, out, tell)
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
@@ -193,8 +194,6 @@ def _begin(dataset: Dataset, recipe: Recipe, split: Split, out: Path, tell: Tell
         "notes": list(dataset.notes),
         "threshold": 0.5,
     }
-    write_recipe(recipe, out / "recipe.yaml")
-    write_facts(out, facts)
     return RunFolder(out, recipe, facts)
 
 
@@ -214,7 +213,6 @@ def _reopen(dataset: Dataset, recipe: Recipe, out: Path, tell: Tell) -> RunFolde
         tell(note)
         run.facts["notes"].append(note)
         run.facts["machine"] = here
-        write_facts(out, run.facts)
     return run
 
 
