@@ -75,7 +75,6 @@ MEMBERS = (
         scratch("timm:convnext_atto", freeze=1),
         frozen=frozen("stem_0 stem_1 stages_0"),
     ),
-    Member("timm-regnet", scratch("timm:regnetx_002", init="he")),
 )
 
 

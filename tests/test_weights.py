@@ -151,6 +151,7 @@ def test_a_named_file_decides_the_variant_of_a_random_control(tmp_path: Path) ->
 # --- round trips -------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_inception_resnet_v2_by_round_trip(tmp_path: Path) -> None:
     """No real file could be had: tensors of the right shapes go in, the same come out."""
     path, tensors = tmp_path / "irv2.safetensors", made_up("inception_resnet_v2")
