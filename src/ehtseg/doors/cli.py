@@ -22,6 +22,9 @@ app = typer.Typer(
 
 Videos = Annotated[list[str], typer.Argument(help="Videos, TIFF stacks, image folders, globs.")]
 Folders = Annotated[list[Path], typer.Argument(help="Folders with images/ and masks/.")]
+Recording = Annotated[
+    str | None, typer.Option(help="Name of the recording, where no meta.json tells it.")
+]
 Out = Annotated[Path, typer.Option("--out", "-o", help="Where the results go.")]
 RecipeFile = Annotated[Path | None, typer.Option("--recipe", help="Decisions in a YAML file.")]
 Profile = Annotated[str, typer.Option(help="Decisions to start from: modern or paper.")]
@@ -66,12 +69,12 @@ def frames(
 
 
 @app.command()
-def check(folders: Folders) -> None:
+def check(folders: Folders, recording: Recording = None) -> None:
     """Say what is in labelled folders, how it will be read, and every problem with its cure."""
     from ehtseg.doors.show import say
     from ehtseg.jobs.check import check as check_folders
 
-    report = check_folders(folders)
+    report = check_folders(folders, recording)
     for line in report.lines:
         say(line)
     for number, problem in enumerate(report.problems, 1):
@@ -118,9 +121,7 @@ def train(
     split: Annotated[str | None, typer.Option(help="recording, blocks or random.")] = None,
     augment: Annotated[str | None, typer.Option(help="strong, flips or none.")] = None,
     seed: Annotated[int | None, typer.Option(help="Of everything that is random.")] = None,
-    recording: Annotated[
-        str | None, typer.Option(help="Name of the recording, where no meta.json tells it.")
-    ] = None,
+    recording: Recording = None,
     profile: Profile = "modern",
     recipe: RecipeFile = None,
     settings: Settings = None,
@@ -155,6 +156,7 @@ def evaluate(
     folders: Folders,
     split: Annotated[str, typer.Option(help="test, validation, train or all.")] = "test",
     out: Annotated[Path | None, typer.Option("--out", "-o", help="For scores.csv ...")] = None,
+    recording: Recording = None,
 ) -> None:
     """Score a trained network on labelled frames, with the trivial baselines beside it."""
     from ehtseg.doors.show import bar, show_evaluation
@@ -162,7 +164,7 @@ def evaluate(
     from ehtseg.reading.dataset import open_dataset
     from ehtseg.seeing.run_folder import open_run
 
-    opened, dataset = open_run(run), open_dataset(folders)
+    opened, dataset = open_run(run), open_dataset(folders, recording=recording)
     with bar("frames") as tick:
         evaluation = evaluate_run(opened, dataset, split, out, progress=tick)
     show_evaluation(evaluation)

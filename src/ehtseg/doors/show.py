@@ -23,7 +23,11 @@ if TYPE_CHECKING:
     from ehtseg.learning.score_sheets import Evaluation
     from ehtseg.nets.describe import Description
 
+WIDTH_OF_FILES = 160  # characters, where nobody's terminal says how many it has
+
 console = Console(highlight=False, soft_wrap=True)
+if not console.is_terminal:
+    console = Console(highlight=False, soft_wrap=True, width=WIDTH_OF_FILES)
 
 
 def say(text: str, style: str = "") -> None:
