@@ -1,13 +1,14 @@
 """A training that kills itself (SIGKILL) at a chosen moment: run by test_kills.py.
 
-Usage: killable.py DATA OUT PHASE COUNT; PHASE is step, write, flush, rename or never, and COUNT
-says at which of these moments. A write dies after half of the file's bytes, a flush before the
-fsync, a rename before the rename.
+Usage: killable.py DATA OUT PHASE COUNT; PHASE is step, write, flush, rename, full or never, and
+COUNT says at which of these moments. A write dies after half of the file's bytes, a flush before
+the fsync, a rename before the rename; full lets no file grow beyond COUNT bytes.
 """
 
 from __future__ import annotations
 
 import os
+import resource
 import signal
 import sys
 from collections.abc import Callable
@@ -55,6 +56,8 @@ def main(data: str, out: str, phase: str, count: int) -> None:
         os.fsync = deadly(os.fsync, count)
     elif phase == "write":
         run_folder.save_file = deadly(run_folder.save_file, count, half=True)
+    elif phase == "full":
+        resource.setrlimit(resource.RLIMIT_FSIZE, (count, count))
     steps = 0
 
     def tick(_done: int, _total: int) -> None:
