@@ -51,6 +51,7 @@ def test_twenty_kills_change_nothing(tmp_path: Path) -> None:
             assert run(data, out, phase, count) == -signal.SIGKILL, (number, phase, count)
         assert run(data, out, "never", 0) == 0
         assert files_of(out) == wanted, chain
+        print("  weights equal")
         left = {p.name for p in out.iterdir()} - {p.name for p in (tmp_path / "whole").iterdir()}
         assert not left, "nothing half-written remains"
 

@@ -27,7 +27,7 @@ from ehtseg.recipe import FitRecipe, Recipe, write_recipe
 from ehtseg.records import UserError
 from ehtseg.seeing.engines import TorchEngine, flush_denormals, memory_watched
 from ehtseg.seeing.machine import machine_facts, resolve
-from ehtseg.seeing.run_folder import RunFolder, open_run, read_tensors, sha256_of, write_facts
+from ehtseg.seeing.run_folder import RunFolder, read_facts, read_tensors, sha256_of, write_facts
 
 PRECISIONS: dict[str, Any] = {"fp32": "32-true", "bf16": "bf16-mixed"}  # in Fabric's words
 Tell = Callable[[str], None]  # one sentence for the user
@@ -97,8 +97,8 @@ class _Training:
         draws = images_per_epoch(fit, len(self.frames))
         self.steps_per_epoch = math.ceil(math.ceil(draws / fit.batch) / fit.accumulate)
         run.facts["card"] = self.net.card
-        write_recipe(run.recipe, run.path / "recipe.yaml")  # nothing on disk before all is well
-        write_facts(run.path, run.facts)
+        write_facts(run.path, run.facts)  # nothing is on disk before all is well
+        write_recipe(run.recipe, run.path / "recipe.yaml")
 
     def epoch(self, epoch: int, tick: Tick) -> dict[str, float]:
         """One epoch of steps and one look at the validation frames: a row of the history."""
@@ -175,7 +175,8 @@ def _begin(dataset: Dataset, recipe: Recipe, split: Split, out: Path, tell: Tell
     """Open the run folder of this very training, or think of it: nothing is written yet."""
     if (out / "run.json").exists():
         return _reopen(dataset, recipe, out, tell)
-    if out.exists() and (not out.is_dir() or any(out.iterdir())):
+    begun = ".run.json.part.json"  # all that a kill in the first moment leaves
+    if out.exists() and (not out.is_dir() or {p.name for p in out.iterdir()} - {begun}):
         raise UserError(
             f"a new or empty folder for the training at {out}",
             "one that holds other things",
@@ -198,7 +199,7 @@ def _begin(dataset: Dataset, recipe: Recipe, split: Split, out: Path, tell: Tell
 
 
 def _reopen(dataset: Dataset, recipe: Recipe, out: Path, tell: Tell) -> RunFolder:
-    run = open_run(out)
+    run = RunFolder(out, recipe, read_facts(out))
     for what, now in (("recipe", recipe.sha256), ("data", dataset.sha256)):
         if run.facts[f"{what}_sha256"] != now:
             raise UserError(

@@ -71,23 +71,30 @@ class RunFolder:
 def open_run(path: Path) -> RunFolder:
     """Open a run folder.
 
-    Raises: UserError for a folder that is missing, foreign, unfinished without any checkpoint,
-    or written by a newer ehtseg.
+    Raises: UserError for a folder that is missing, foreign or damaged.
+    """
+    facts = read_facts(path)
+    return RunFolder(path, make_recipe(read_recipe(path / "recipe.yaml")), facts)
+
+
+def read_facts(path: Path) -> dict[str, Any]:
+    """What run.json says.
+
+    Raises: UserError for a folder that is missing, foreign or damaged.
     """
     cure = "Give the folder that `ehtseg train --out` made."
     if not (path / "run.json").is_file():
         found = "no such folder" if not path.exists() else "a folder without run.json"
         raise UserError(f"a run folder at {path}", found, cure)
+    expected = f"the record of a training in {path}/run.json"
     try:
         facts = json.loads((path / "run.json").read_text(encoding="utf-8"))
         card, status = facts["card"], facts["status"]
     except (ValueError, KeyError, TypeError) as error:
-        raise UserError(
-            f"the record of a training in {path}/run.json", f"something else ({error!r})", cure
-        ) from error
+        raise UserError(expected, f"something else ({error!r})", cure) from error
     if not isinstance(card, dict) or not isinstance(status, str):
-        raise UserError(f"the record of a training in {path}/run.json", "other types", cure)
-    return RunFolder(path, make_recipe(read_recipe(path / "recipe.yaml")), facts)
+        raise UserError(expected, "other types", cure)
+    return dict(facts)
 
 
 def write_facts(path: Path, facts: dict[str, Any]) -> None:
