@@ -1,0 +1,251 @@
+"""One beat: its row in the table, its two limbs, and its times.
+
+A beat is timed at its 50 % upstroke, where the trace is steepest: the peak frames of a perfectly
+regular train scatter by 34 to 39 ms with 2 % noise at any frame rate, its 50 % upstrokes by 5 to 6.
+The peak itself is timed by laying the mean of the neighbouring beats over each beat's top.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import Literal
+
+import numpy as np
+from scipy.signal import medfilt
+
+from ehtseg.measuring.levels import (
+    crossing_s,
+    frame_interval_s,
+    parabola_peak,
+    rest_level,
+    smoothed,
+)
+from ehtseg.measuring.mean_beat import MeanBeat, correlation, lay_under, mean_beat
+from ehtseg.records import Array
+
+BEATS_PER_MEAN = 60  # a mean beat is of neighbours, so that it follows a slow drug effect
+FEWEST_FOR_MEAN = 4  # fewer beats do not show the twitch between frames
+PASSES = 3  # of laying the mean beat over each beat; more change nothing
+FOOT = 0.8  # rest is read this share of the 10 to 50 % rise time before the 10 % level
+NEAR_PEAK_S = 0.1  # the highest frame is sought so near to a candidate
+SHIFT_S = 0.03  # a peak may lie so far, or a frame, from where the mean beat has it
+NAN = float("nan")
+
+
+@dataclass(frozen=True, slots=True)
+class Beat:
+    """One candidate; times in s, levels in the unit of the trace, NaN where not to be had.
+
+    `before_s` and `after_s` are the peaks on either side, or the ends of the recording. The
+    relaxed level is the line `rest + drift_per_s * (t - onset_s)`; the peak is `amplitude` above.
+    """
+
+    index: int
+    onset_s: float  # where the line through 10 % and 50 % of the upstroke meets the relaxed level
+    t50_s: float  # 50 % of the upstroke
+    peak_s: float
+    end_s: float  # 90 % relaxed; else the next beat starts or the recording ends
+    amplitude: float
+    accepted: bool = True
+    reason: str = ""
+    rest: float = NAN
+    drift_per_s: float = 0.0
+    before_s: float = NAN
+    after_s: float = NAN
+    likeness: float = NAN  # correlation with the mean beat
+    clipped: Literal["", "start", "end"] = ""  # by the recording
+
+
+def above_rest(beat: Beat, time_s: Array, x: Array) -> Array:
+    """The trace above this beat's relaxed level, drift removed, (T,)."""
+    return np.asarray(x - beat.rest - beat.drift_per_s * (time_s - beat.onset_s))
+
+
+def own_frames(beat: Beat, time_s: Array, x: Array) -> tuple[Array, Array]:
+    """Times and heights above rest of the frames between the peaks on either side."""
+    first, stop = np.searchsorted(time_s, [beat.before_s, beat.after_s + 1e-9])
+    return time_s[first:stop], above_rest(beat, time_s[first:stop], x[first:stop])
+
+
+def limbs(beat: Beat, time_s: Array, y: Array) -> tuple[Array, Array, Array, Array]:
+    """Upstroke (times, y) from the lowest frame before the peak, relaxation to the lowest after.
+
+    `time_s` and `y` are the beat's own frames. Both limbs hold the peak itself, which lies
+    between frames.
+    """
+    peak = int(np.searchsorted(time_s, beat.peak_s))
+    low = int(np.argmin(y[:peak])) if peak else 0
+    end = peak + int(np.argmin(y[peak:])) + 1 if peak < len(y) else peak
+    return (
+        np.append(time_s[low:peak], beat.peak_s),
+        np.append(y[low:peak], beat.amplitude),
+        np.append(beat.peak_s, time_s[peak:end]),
+        np.append(beat.amplitude, y[peak:end]),
+    )
+
+
+def time_beats(time_s: Array, x: Array, peaks_s: Array) -> list[Beat]:
+    """Beats at these rough peak times (sorted).
+
+    Three steps: each beat by itself; then with the slow drift of the relaxed level taken out;
+    then with each peak timed by the mean of about 60 neighbours.
+    """
+    x = smoothed(time_s, x)
+    beats = [time_one(time_s, x, peaks_s, peak_s) for peak_s in peaks_s]
+    beats = [_refined(time_s, x, beat) for beat in _with_drift(beats)]
+    n_means = max(1, round(len(beats) / BEATS_PER_MEAN))
+    parts = np.array_split(np.arange(len(beats)), n_means)
+    return [b for part in parts for b in _timed_by_mean(time_s, x, [beats[k] for k in part])]
+
+
+def time_one(time_s: Array, x: Array, peaks_s: Array, peak_s: float) -> Beat:
+    """One beat by itself: the peak from the parabola through the highest frames near `peak_s`.
+
+    `peaks_s` (sorted) are the peaks of all beats; the nearest on either side bound this one.
+    """
+    interval_s = frame_interval_s(time_s)
+    earlier = peaks_s[peaks_s < peak_s - interval_s / 2]
+    later = peaks_s[peaks_s > peak_s + interval_s / 2]
+    before_s = float(earlier[-1]) if len(earlier) else float(time_s[0])
+    after_s = float(later[0]) if len(later) else float(time_s[-1])
+    reach_s = max(NEAR_PEAK_S, 2.1 * interval_s)
+    low_s, high_s = max(before_s, peak_s - reach_s), min(after_s, peak_s + reach_s)
+    first, low, high = np.searchsorted(time_s, [before_s, low_s, high_s + 1e-9])
+    top_s, top = parabola_peak(time_s[low:high], x[low:high])
+    ahead = np.sort(x[first:high])
+    rest = float(np.median(ahead[: max(1, len(ahead) // 4)]))
+    draft = Beat(0, top_s, NAN, top_s, NAN, top - rest, rest=rest)
+    draft = replace(draft, before_s=before_s, after_s=after_s)
+    return _refined(time_s, x, _refined(time_s, x, draft))
+
+
+def pooled(time_s: Array, x: Array, beats: list[Beat]) -> tuple[Array, Array]:
+    """Frames of all beats as (time from the peak, share of the amplitude), sorted by time.
+
+    Beats are brought to one size by their area, not by their peaks: dividing by a peak that was
+    read from the same few frames would flatten the top of the mean.
+    """
+    early_s = _median([beat.peak_s + beat.t50_s - 2 * beat.onset_s for beat in beats])
+    late_s = 1.3 * _median([beat.end_s - beat.peak_s for beat in beats])
+    lags: list[Array] = []
+    levels: list[Array] = []
+    widths: list[float] = []
+    for beat in beats:
+        frames_s, y = own_frames(beat, time_s, x)
+        first, stop = np.searchsorted(frames_s, [beat.peak_s - early_s, beat.peak_s + late_s])
+        lag_s, height = frames_s[first:stop] - beat.peak_s, y[first:stop]
+        area = float(np.trapezoid(height, lag_s))
+        if area > 0:
+            lags.append(lag_s)
+            levels.append(height / area)
+            widths.append(area / beat.amplitude)
+    if not lags:
+        return np.empty(0), np.empty(0)
+    lag_s, level = np.concatenate(lags), np.concatenate(levels) * _median(widths)
+    order = np.argsort(lag_s)
+    return lag_s[order], level[order]
+
+
+def mean_of(time_s: Array, x: Array, beats: list[Beat]) -> MeanBeat | None:
+    """The mean of these beats, None where they are fewer than 4."""
+    known = [beat for beat in beats if np.isfinite(beat.t50_s)]
+    if len(known) < FEWEST_FOR_MEAN:
+        return None
+    return mean_beat(*pooled(time_s, x, known), frame_interval_s(time_s))
+
+
+def _with_drift(beats: list[Beat]) -> list[Beat]:
+    """Each beat with the slope of the slow line through the relaxed levels (medians of 5)."""
+    rests = {beat.onset_s: beat.rest for beat in beats if np.isfinite(beat.rest + beat.t50_s)}
+    if len(rests) < 5:
+        return beats
+    onset_s = np.array(sorted(rests))
+    rest = np.array([rests[at] for at in onset_s])
+    line = medfilt(np.pad(rest, 2, mode="edge"), 5)[2:-2]
+    slopes = np.interp([beat.peak_s for beat in beats], onset_s, np.gradient(line, onset_s))
+    return [replace(b, drift_per_s=float(slope)) for b, slope in zip(beats, slopes, strict=True)]
+
+
+def _refined(time_s: Array, x: Array, beat: Beat) -> Beat:
+    """The beat with its relaxed level read again just before the upstroke, and its times.
+
+    A beat whose upstroke the recording cut off keeps NaN times.
+    """
+    frames_s, y = own_frames(beat, time_s, x)
+    up_s, up_y, down_s, down_y = limbs(beat, frames_s, y)
+    u50, rise_s = _rise(up_s, up_y, 0.0, beat.amplitude)
+    foot_s = u50 - (1 + FOOT) * rise_s  # an exponential or cosine upstroke has not begun here
+    still = frames_s <= foot_s
+    if not np.any(still):
+        cut_off = beat.before_s <= time_s[0]
+        return replace(beat, t50_s=NAN, end_s=NAN, clipped="start" if cut_off else "")
+    raised = rest_level(frames_s[still], y[still], foot_s, beat.peak_s - beat.before_s)
+    height = beat.amplitude - raised
+    u50, rise_s = _rise(up_s, up_y, raised, height)
+    onset_s = u50 - 1.25 * rise_s
+    if np.isnan(onset_s) or height <= 0:
+        return beat
+    end_s = crossing_s(down_s, down_y, raised + 0.1 * height)
+    cut = bool(np.isnan(end_s)) and bool(down_s[-1] >= time_s[-1] - 1e-9)
+    return replace(
+        beat,
+        onset_s=onset_s,
+        t50_s=u50,
+        end_s=float(down_s[-1]) if np.isnan(end_s) else end_s,
+        amplitude=height,
+        rest=beat.rest + raised + beat.drift_per_s * (onset_s - beat.onset_s),
+        clipped="end" if cut else "",
+    )
+
+
+def _rise(time_s: Array, y: Array, rest: float, height: float) -> tuple[float, float]:
+    """Time of 50 % of the upstroke, and time from 10 to 50 %.
+
+    Where noise hides the 10 % level, the rise is taken as 1.5 times that from 25 to 75 %.
+    """
+    u10, u25, u50, u75 = (crossing_s(time_s, y, rest + p * height) for p in (0.1, 0.25, 0.5, 0.75))
+    return u50, float(np.fmin(u50 - u10, 1.5 * (u75 - u25)))
+
+
+def _timed_by_mean(
+    time_s: Array, x: Array, beats: list[Beat]
+) -> tuple[list[Beat], MeanBeat | None]:
+    known = [beat for beat in beats if np.isfinite(beat.t50_s)]
+    lag_s = _median([beat.peak_s - beat.t50_s for beat in known])
+    timed = [replace(b, peak_s=b.t50_s + lag_s) if b in known else b for b in beats]
+    for _ in range(PASSES):
+        mean = mean_of(time_s, x, timed)
+        if mean is None:
+            return _compared(time_s, x, beats)
+        timed = [_laid_under(mean, time_s, x, beat) for beat in timed]
+    return timed
+
+
+def _compared(time_s: Array, x: Array, beats: list[Beat]) -> list[Beat]:
+    """A few beats, each with its correlation with the frames of the others."""
+    compared = []
+    for beat in beats:
+        others = [other for other in beats if other is not beat and np.isfinite(other.t50_s)]
+        alike = NAN
+        if others and np.isfinite(beat.t50_s):
+            frames_s, y = own_frames(beat, time_s, x)
+            alike = correlation(frames_s - beat.peak_s, y, *pooled(time_s, x, others))
+        compared.append(replace(beat, likeness=alike))
+    return compared
+
+
+def _laid_under(mean: MeanBeat, time_s: Array, x: Array, beat: Beat) -> Beat:
+    if np.isnan(beat.t50_s):
+        return beat
+    frames_s, y = own_frames(beat, time_s, x)
+    lag_s = frames_s - beat.peak_s
+    shift_s, height = lay_under(mean, lag_s, y, max(frame_interval_s(time_s), SHIFT_S))
+    beat = replace(beat, likeness=correlation(lag_s, y, mean.lag_s, mean.level))
+    if not height > 0:
+        return beat
+    peak_s = beat.peak_s + mean.peak_lag_s + shift_s
+    return _refined(time_s, x, replace(beat, peak_s=peak_s, amplitude=height))
+
+
+def _median(values: list[float]) -> float:
+    return float(np.nanmedian(values)) if len(values) else NAN

@@ -1,0 +1,219 @@
+"""From a trace to beats: one row for each candidate, accepted or not with the reason."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Literal
+
+import numpy as np
+from scipy.ndimage import gaussian_filter1d
+from scipy.signal import find_peaks
+
+from ehtseg.measuring.beat import BEATS_PER_MEAN, Beat, mean_of, own_frames, time_beats, time_one
+from ehtseg.measuring.levels import even, frame_interval_s, noise_sd
+from ehtseg.measuring.mean_beat import MeanBeat
+from ehtseg.measuring.verdict import Verdict, conclude, without_beats
+from ehtseg.records import Array
+
+MAX_BPM = 360.0  # refractory limit: no second beat within 167 ms
+SMALLEST_SHARE = 0.35  # of the typical prominence; smaller candidates are rejected
+LISTED_SHARE = 0.2  # candidates below this share are noise and get no row
+LEAST_LIKENESS = 0.8  # correlation with the mean beat
+BLUR_S = 0.04  # of the trace in which candidates are sought; never of one that is measured
+TWITCH_S = 3.0  # a twitch is over within this time on either side of its peak
+LONGEST_S = 6.0  # what takes longer is drift
+FEWEST_FRAMES = 20
+NAN = float("nan")
+
+
+@dataclass(frozen=True, eq=False)
+class BeatFinding:
+    """Every candidate of a trace, and what can be concluded from them."""
+
+    verdict: Verdict
+    reasons: tuple[str, ...]
+    beats: tuple[Beat, ...]
+    period_s: float  # median interval of the accepted beats
+    noise: float  # SD from frame to frame, in the unit of the trace
+    baseline: Array  # (T,) relaxed level
+    time_s: Array  # (T,) frames that have a value
+    x: Array  # (T,)
+    mean: MeanBeat | None = None  # of at most 60 accepted beats in the middle
+
+    @property
+    def accepted(self) -> tuple[Beat, ...]:
+        """The accepted beats, in order of time."""
+        return tuple(beat for beat in self.beats if beat.accepted)
+
+
+def find_beats(time_s: Array, x: Array, *, max_bpm: float = MAX_BPM) -> BeatFinding:
+    """Find the beats of a trace, contraction up.
+
+    `time_s` (T,) s, strictly increasing, even or not; `x` (T,) in any unit; frames with NaN are
+    left out. Candidates are maxima by their prominence. The typical beat is the prominence that,
+    squared and times the number of candidates of at least this size, is largest: neither many
+    small wiggles nor a few artefacts can take its place. Candidates below 35 % of it, within the
+    refractory limit of a larger one, or unlike the mean beat are rejected, with the reason.
+
+    Raises: ValueError for lengths that differ and for times that do not increase.
+    """
+    if x.shape != time_s.shape or x.ndim != 1:
+        raise ValueError(f"time_s {time_s.shape} and x {x.shape} must be (T,)")
+    known = np.isfinite(time_s) & np.isfinite(x)
+    time_s, x = time_s[known].astype(float), x[known].astype(float)
+    if np.any(np.diff(time_s) <= 0):
+        raise ValueError("time_s must increase")
+    if len(x) < FEWEST_FRAMES:
+        few = f"only {len(x)} frames have a value, {FEWEST_FRAMES} are needed"
+        return _nothing(time_s, x, "cannot tell", (few,))
+    peaks_s, prominence = _candidates(time_s, x)
+    if len(peaks_s) == 0:
+        return _nothing(time_s, x, *without_beats(float(np.ptp(time_s)), "nothing moves"))
+    typical = _typical(prominence)
+    listed = prominence >= LISTED_SHARE * typical
+    peaks_s, share = peaks_s[listed], prominence[listed] / typical
+    large = share >= SMALLEST_SHARE
+    crowded = _too_soon(peaks_s, np.where(large, share, 0), 60 / max_bpm)
+    small = f"of the typical beat's prominence, below {SMALLEST_SHARE:.0%}"
+    soon = f"a larger beat within {60000 / max_bpm:.0f} ms (refractory limit)"
+    aside = [(at, f"{s:.0%} {small}") for at, s in zip(peaks_s, share, strict=True)]
+    aside = [row for row, ok in zip(aside, large, strict=True) if not ok]
+    aside += [(at, soon) for at in peaks_s[large & crowded]]
+    return measured(time_s, x, peaks_s[large & ~crowded], aside)
+
+
+def measured(
+    time_s: Array,
+    x: Array,
+    peaks_s: Array,
+    aside: Sequence[tuple[float, str]] = (),
+    by_hand: Sequence[float] = (),
+) -> BeatFinding:
+    """The finding for rough peak times: beats, unless they look unlike the mean beat.
+
+    `aside` are rejected candidates (peak time, reason); a beat within 10 ms of a time in
+    `by_hand` is accepted whatever it looks like.
+    """
+    beats = time_beats(time_s, x, np.sort(peaks_s))
+    rough_s = zip(beats, np.sort(peaks_s), strict=True)
+    beats = [_judged(beat, any(abs(at - t) < 0.01 for t in by_hand)) for beat, at in rough_s]
+    others = [
+        replace(time_one(time_s, x, peaks_s, at), accepted=False, reason=reason)
+        for at, reason in aside
+    ]
+    others += _cut_off(time_s, x, beats)
+    rows = sorted([*beats, *others], key=lambda beat: beat.peak_s)
+    rows = [replace(beat, index=k) for k, beat in enumerate(rows)]
+    return _concluded(time_s, x, rows)
+
+
+def baseline(time_s: Array, beats: Sequence[Beat]) -> Array:
+    """Relaxed level at each frame: straight lines between the accepted beats' onsets, (T,)."""
+    known = [beat for beat in beats if beat.accepted and np.isfinite(beat.rest)]
+    if not known:
+        return np.full(time_s.shape, NAN)
+    return np.interp(time_s, [beat.onset_s for beat in known], [beat.rest for beat in known])
+
+
+def _candidates(time_s: Array, x: Array) -> tuple[Array, Array]:
+    grid_s, values = even(time_s, x)
+    step_s = frame_interval_s(time_s)
+    blurred = gaussian_filter1d(values, BLUR_S / step_s, mode="nearest")
+    window = 2 * round(TWITCH_S / step_s) + 1
+    peaks, found = find_peaks(blurred, prominence=1e-9 * np.ptp(x), wlen=max(window, 3))
+    return grid_s[peaks], found["prominences"]
+
+
+def _typical(prominence: Array) -> float:
+    falling = np.sort(prominence)[::-1]
+    best = np.argmax(falling**2 * np.arange(1, len(falling) + 1))
+    return float(np.median(falling[: best + 1]))
+
+
+def _too_soon(peaks_s: Array, size: Array, refractory_s: float) -> Array:
+    """Which peaks lie within the refractory time of a larger one that stays, (K,) bool."""
+    out = np.zeros(len(peaks_s), bool)
+    for k in np.argsort(-size, kind="stable"):
+        if size[k] > 0 and not out[k]:
+            near = (np.abs(peaks_s - peaks_s[k]) < refractory_s) & (size > 0)
+            near[k] = False
+            out |= near
+    return out
+
+
+def _judged(beat: Beat, by_hand: bool) -> Beat:
+    if by_hand:
+        return replace(beat, reason="added by hand", accepted=bool(np.isfinite(beat.t50_s)))
+    if np.isnan(beat.t50_s):
+        start = beat.clipped == "start"
+        cut = "the recording starts during this beat" if start else "no rise from a relaxed level"
+        return replace(beat, accepted=False, reason=cut)
+    if beat.likeness < LEAST_LIKENESS:
+        reason = f"unlike the mean beat: correlation {beat.likeness:.2f}, below {LEAST_LIKENESS}"
+        return replace(beat, accepted=False, reason=reason)
+    if beat.end_s - beat.onset_s > LONGEST_S:
+        return replace(beat, accepted=False, reason=f"longer than {LONGEST_S:g} s: drift")
+    if beat.clipped == "end":
+        return replace(beat, reason="the recording ends before this beat has relaxed")
+    return beat
+
+
+def _cut_off(time_s: Array, x: Array, beats: Sequence[Beat]) -> list[Beat]:
+    """Rows for a first and last beat of which the recording holds no peak between two limbs."""
+    known = [beat for beat in beats if beat.accepted]
+    if not known:
+        return []
+    least = 0.5 * float(np.median([beat.amplitude for beat in known]))
+    rows: list[Beat] = []
+    ahead = x[time_s < min(known[0].onset_s, known[0].peak_s)]
+    if len(ahead) > 2 and float(np.mean(ahead[:2])) - known[0].rest > least:
+        rows.append(_half(float(time_s[0]), "start", "the recording starts during this beat"))
+    after_s, after = time_s[time_s > known[-1].end_s], x[time_s > known[-1].end_s]
+    if len(after) > 2 and float(np.mean(after[-2:])) - known[-1].rest > least:
+        rows.append(_half(float(after_s[-1]), "end", "the recording ends during this beat"))
+    return rows
+
+
+def _half(peak_s: float, clipped: Literal["start", "end"], reason: str) -> Beat:
+    return Beat(0, NAN, NAN, peak_s, NAN, NAN, accepted=False, reason=reason, clipped=clipped)
+
+
+def _concluded(time_s: Array, x: Array, beats: list[Beat]) -> BeatFinding:
+    known = [beat for beat in beats if beat.accepted]
+    middle = max(0, (len(known) - BEATS_PER_MEAN) // 2)
+    sample = known[middle : middle + BEATS_PER_MEAN]
+    mean = mean_of(time_s, x, sample)
+    noise = noise_sd(x, time_s) if mean is None else unexplained_sd(time_s, x, sample, mean)
+    verdict, reasons = conclude(beats, float(np.ptp(time_s)), frame_interval_s(time_s), noise)
+    if verdict == "not beating":
+        why = f"not beating: {reasons[0]}"
+        beats = [replace(b, accepted=False, reason=b.reason or why) for b in beats]
+        known = []
+    period_s = float(np.median(np.diff([b.t50_s for b in known]))) if len(known) > 1 else NAN
+    level = baseline(time_s, known)
+    return BeatFinding(verdict, reasons, tuple(beats), period_s, noise, level, time_s, x, mean)
+
+
+def unexplained_sd(time_s: Array, x: Array, beats: Sequence[Beat], mean: MeanBeat) -> float:
+    """SD of what remains of the trace when the mean beat, at each beat's size, is taken out.
+
+    Over the frames from the first to the last of `beats`. From one frame to the next a fast
+    twitch moves more than the noise, so that differences of frames would overstate it.
+    """
+    left = x - baseline(time_s, beats)
+    for beat in beats:
+        frames_s, y = own_frames(beat, time_s, x)
+        lag_s = frames_s - beat.peak_s
+        inside = (lag_s >= mean.lag_s[0]) & (lag_s <= mean.lag_s[-1])
+        first = int(np.searchsorted(time_s, frames_s[0]))
+        shape = beat.amplitude * np.interp(lag_s[inside], mean.lag_s, mean.level)
+        left[first : first + len(y)][inside] = y[inside] - shape
+    covered = (time_s >= beats[0].onset_s) & (time_s <= beats[-1].end_s)
+    return float(np.sqrt(np.pi / 2) * np.mean(np.abs(left[covered])))
+
+
+def _nothing(time_s: Array, x: Array, verdict: Verdict, reasons: tuple[str, ...]) -> BeatFinding:
+    level = np.full(time_s.shape, NAN)
+    noise = noise_sd(x, time_s)
+    return BeatFinding(verdict, reasons, (), NAN, noise, level, time_s, x)

@@ -1,0 +1,133 @@
+"""The mean beat: many beats laid over each other show the twitch finer than the camera does.
+
+Each beat meets the frames at another phase. A peak read from the frames of one beat comes 10 to
+15 ms too early at 30 frames/s and 2 % noise, because a twitch falls faster than it rises near its
+peak; laid under the mean beat it is 1 to 2 ms off.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from ehtseg.records import Array
+
+TOP = (0.2, 0.3)  # the top: from 20 % on the upstroke to 30 % on the way down
+FEWEST_IN_TOP = 12  # frames; fewer do not carry the fit
+NAN = float("nan")
+
+
+@dataclass(frozen=True, eq=False)
+class MeanBeat:
+    """Rest 0, peak 1; times from the peak, as the beats themselves had it."""
+
+    lag_s: Array  # bins of an eighth of a frame interval
+    level: Array  # their medians
+    top_lag_s: Array  # the smooth top, every 0.5 ms
+    top_level: Array
+
+    @property
+    def peak_lag_s(self) -> float:
+        """Where the smooth top is highest, s from the peak as the beats had it."""
+        return float(self.top_lag_s[np.argmax(self.top_level)])
+
+
+def mean_beat(lag_s: Array, level: Array, interval_s: float) -> MeanBeat | None:
+    """The mean beat from the frames of all beats; None where too few of them lie in the top.
+
+    `lag_s` (N,) times from each beat's peak, sorted; `level` (N,) shares of amplitude;
+    `interval_s` between frames.
+    """
+    if len(lag_s) < FEWEST_IN_TOP:
+        return None
+    bins = np.floor(8 * lag_s / interval_s)
+    starts = np.flatnonzero(np.diff(bins)) + 1
+    centre_s = np.array([part.mean() for part in np.split(lag_s, starts)])
+    curve = np.array([np.median(part) for part in np.split(level, starts)])
+    left_s, right_s = _window(centre_s, curve)
+    inside = (lag_s >= left_s) & (lag_s <= right_s)
+    if np.count_nonzero(inside) < FEWEST_IN_TOP:
+        return None
+    top_lag_s = np.arange(left_s, right_s, 0.0005)
+    top_level = _smooth_top(lag_s[inside], level[inside], top_lag_s)
+    height = float(np.max(top_level))
+    return MeanBeat(centre_s, curve / height, top_lag_s, top_level / height)
+
+
+def lay_under(mean: MeanBeat, lag_s: Array, y: Array, reach_s: float) -> tuple[float, float]:
+    """Shift (s) and height (unit of y) that lay the top of the mean beat over one beat's frames.
+
+    `y` is above rest, `lag_s` counted from the beat's peak; least squares over shifts of at most
+    `reach_s` in steps of 1 ms. NaN, NaN with fewer than 3 frames in the top.
+    """
+    inside = (lag_s >= mean.top_lag_s[0]) & (lag_s <= mean.top_lag_s[-1])
+    if np.count_nonzero(inside) < 3:
+        return NAN, NAN
+    shifts_s = np.arange(-reach_s, reach_s + 0.0005, 0.001)
+    shape = np.interp(lag_s[inside] - shifts_s[:, None], mean.top_lag_s, mean.top_level)
+    height = (shape @ y[inside]) / np.sum(shape**2, axis=1)
+    misfit = np.sum((height[:, None] * shape - y[inside]) ** 2, axis=1)
+    best = int(np.argmin(misfit))
+    return float(shifts_s[best]), float(height[best])
+
+
+def correlation(lag_s: Array, y: Array, shape_lag_s: Array, shape: Array) -> float:
+    """Correlation of one beat's frames with a shape; NaN with fewer than 4 frames on it.
+
+    `lag_s`, `y` (F,) the frames, in any unit; `shape_lag_s` (sorted), `shape` the shape.
+    """
+    if len(shape) == 0:
+        return NAN
+    inside = (lag_s >= shape_lag_s[0]) & (lag_s <= shape_lag_s[-1])
+    expected = np.interp(lag_s[inside], shape_lag_s, shape)
+    if len(expected) < 4 or np.ptp(y[inside]) == 0 or np.ptp(expected) == 0:
+        return NAN
+    return float(np.corrcoef(expected, y[inside])[0, 1])
+
+
+def _window(lag_s: Array, curve: Array) -> tuple[float, float]:
+    smooth = np.convolve(np.pad(curve, 2, mode="edge"), np.ones(5) / 5, mode="valid")
+    peak = int(np.argmin(np.abs(lag_s)))
+    before = np.flatnonzero(smooth[:peak] < TOP[0])
+    after = np.flatnonzero(smooth[peak:] < TOP[1])
+    left = before[-1] if len(before) else 0
+    right = peak + after[0] if len(after) else len(lag_s) - 1
+    return float(lag_s[left]), float(lag_s[right])
+
+
+def _smooth_top(lag_s: Array, level: Array, at_s: Array) -> Array:
+    """A rising and a falling cubic that meet at the peak, the peak by least squares, at `at_s`.
+
+    One polynomial would round off the corner of a twitch that relaxes at once; the two follow a
+    corner and a round top alike.
+    """
+    width_s = float(np.ptp(lag_s))
+    coarse_s = np.linspace(lag_s[0] + 0.2 * width_s, lag_s[-1] - 0.2 * width_s, 25)
+    knot_s = min(coarse_s, key=lambda at: _fit(lag_s - at, level, width_s)[1])
+    step_s = float(coarse_s[1] - coarse_s[0])
+    fine_s = np.linspace(knot_s - step_s, knot_s + step_s, 17)
+    knot_s = min(fine_s, key=lambda at: _fit(lag_s - at, level, width_s)[1])
+    weights, _ = _fit(lag_s - knot_s, level, width_s)
+    return np.asarray(_cubics(at_s - knot_s, width_s) @ weights)
+
+
+def _fit(lag_s: Array, level: Array, width_s: float) -> tuple[Array, float]:
+    """Least-squares weights and misfit; neither cubic may go down towards the knot."""
+    design = _cubics(lag_s, width_s)
+    kept = np.arange(design.shape[1])
+    weights = np.zeros(len(kept))
+    for _ in range(3):  # at most two slopes can have to go
+        weights[:] = 0
+        weights[kept] = np.linalg.lstsq(design[:, kept], level, rcond=None)[0]
+        wrong = [k for k, sign in ((1, 1), (2, -1)) if sign * weights[k] < 0]
+        if not wrong:
+            break
+        kept = np.setdiff1d(kept, wrong)
+    return weights, float(np.sum((design @ weights - level) ** 2))
+
+
+def _cubics(lag_s: Array, width_s: float) -> Array:
+    left, right = np.minimum(lag_s, 0) / width_s, np.maximum(lag_s, 0) / width_s
+    columns = [np.ones_like(lag_s), left, right, left**2, right**2, left**3, right**3]
+    return np.stack(columns, axis=1)

@@ -1,0 +1,317 @@
+"""What makes a number doubtful: flags with reasons, and how uncertain masks reach the parameters.
+
+Each flag is one small pure function of arrays: it gives a `Flag`, or None where all is well. A
+flag never drops anything; the tables keep every frame and beat.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+import cv2
+import numpy as np
+from scipy import ndimage
+
+from ehtseg.measuring.traces import WORTHY_SNR, Choice, Traces, swing, without_slow_line
+from ehtseg.records import Array
+
+MUCH = 0.1  # share of frames from which a defect of frames is an error, not a warning
+JUMP_SHARE, JUMP_SDS = 0.1, 8.0  # an area jump: so much of the area, and so many SD of its steps
+SLOW_FRAMES = 31  # focus and brightness are judged by running medians over so many frames
+FOCUS_FACTOR = 1.5
+BRIGHTNESS_SHARE = 0.1
+FEWEST_UPSTROKE_FRAMES = 5
+FEWEST_BEATS = 5
+LEAST_CORRELATION = 0.8
+MOST_LAG_FRAMES = 2.0
+DRIFT_SHARE = 0.5  # of the contraction
+LEAST_MATCH = 0.5
+
+MASK_TRACES = ("major_axis", "extent", "area", "mid_width", "perimeter")
+FLOW_TRACES = ("contraction", "displacement")
+
+Severity = Literal["note", "warning", "error"]
+Spans = tuple[tuple[int, int], ...]  # first and last frame of each run, both included
+
+
+@dataclass(frozen=True, slots=True)
+class Flag:
+    """One doubt: note (bear it in mind), warning (may be off), error (do not use what it names)."""
+
+    code: str
+    severity: Severity
+    reason: str
+    frames: Spans = ()
+    beats: tuple[int, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Look:
+    """The picture itself in one frame, as numbers that become columns of `Traces`."""
+
+    brightness_grey: float  # mean grey value in the tissue
+    sharpness: float  # SD of the Laplacian there / brightness: a fading lamp does not change it
+    repeats: bool  # identical to the frame before, in every pixel
+
+
+def look(image: Array, mask_HW: Array, before: Array | None = None) -> Look:
+    """Brightness, sharpness and repetition of a frame, uint8 (H, W) or (H, W, 3).
+
+    Without tissue in the mask (bool) the whole picture is taken.
+    Source of sharpness: Pech-Pacheco et al., ICPR 3:314 (2000), variance of the Laplacian.
+    """
+    grey = image if image.ndim == 2 else cv2.cvtColor(image, cv2.COLOR_RGB2GRAY)
+    inside = mask_HW.view(np.uint8) if mask_HW.any() else None
+    bright = float(cv2.mean(grey, mask=inside)[0])
+    _, spread = cv2.meanStdDev(cv2.Laplacian(grey, cv2.CV_16S), mask=inside)
+    same = before is not None and np.array_equal(image, before)
+    return Look(bright, float(spread[0, 0]) / max(bright, 1.0), same)
+
+
+# --- uncertain masks --------------------------------------------------------------------------
+
+
+def spread(values_KN: Array) -> Array:
+    """SD (N,) over K passes, with K - 1; NaN where fewer than two passes have a value."""
+    known = np.isfinite(values_KN)
+    count = known.sum(0)
+    mean = np.where(known, values_KN, 0).sum(0) / np.maximum(count, 1)
+    squares = np.where(known, (values_KN - mean) ** 2, 0).sum(0)
+    return np.where(count > 1, np.sqrt(squares / np.maximum(count - 1, 1)), np.nan)
+
+
+def parameter_spread(
+    traces_KT: Array, measure: Callable[[Array], Mapping[str, Array | float]]
+) -> dict[str, Array]:
+    """SD of each parameter when the same recording is segmented in K ways.
+
+    traces_KT: K traces of one recording (flips, shifts or several networks). `measure` turns one
+    trace (T,) into parameters by name: a number, or one value a beat for the SAME beats each time.
+    """
+    found = [measure(trace) for trace in traces_KT]
+    return {
+        name: spread(np.array([np.atleast_1d(one[name]) for one in found], float))
+        for name in found[0]
+    }
+
+
+# --- masks ------------------------------------------------------------------------------------
+
+
+def runs(hit_T: Array) -> Spans:
+    """First and last index of each run of True.
+
+    >>> runs(np.array([True, True, False, True]))
+    ((0, 1), (3, 3))
+    """
+    edges = np.flatnonzero(np.diff(np.concatenate([[False], hit_T, [False]]).astype(int)))
+    return tuple((int(a), int(b) - 1) for a, b in zip(edges[::2], edges[1::2], strict=True))
+
+
+def empty_mask(area_T: Array) -> Flag | None:
+    """Frames without tissue."""
+    return _of_frames("empty_mask", ~(area_T > 0), "no tissue is found")
+
+
+def several_parts(parts_T: Array) -> Flag | None:
+    """Frames in which the tissue is in more than one piece."""
+    return _of_frames("several_parts", parts_T > 1, "the tissue is in several pieces", "warning")
+
+
+def border(touches: Sequence[str]) -> Flag | None:
+    """Frames in which the tissue touches the edge of the picture."""
+    sides = sorted({side for words in touches for side in words.split()})
+    hit = np.array([bool(words) for words in touches])
+    return _of_frames(
+        "border", hit, f"the tissue leaves the picture ({', '.join(sides)})", "warning"
+    )
+
+
+def area_jump(area_T: Array) -> Flag | None:
+    """Frames whose area differs from the frame before more than tissue can change.
+
+    A jump is at least 10 % of the usual area and 8 robust SD of the usual steps.
+    """
+    seen = np.where(area_T > 0, area_T, np.nan)
+    steps = np.abs(np.diff(seen, prepend=seen[:1]))
+    known = steps[np.isfinite(steps)]
+    if not len(known):
+        return None
+    usual = JUMP_SDS * 1.4826 * float(np.median(known))
+    least = max(JUMP_SHARE * float(np.nanmedian(seen)), usual)
+    return _of_frames("area_jump", steps > least, "the area jumps against the frame before")
+
+
+# --- picture and time -------------------------------------------------------------------------
+
+
+def focus_change(sharpness_T: Array) -> Flag | None:
+    """Stretches that are sharper or more blurred than usual by a factor of 1.5."""
+    slow = np.log(np.maximum(_running_median(sharpness_T), 1e-9))
+    hit = np.abs(slow - np.median(slow)) > math.log(FOCUS_FACTOR)
+    return _of_frames("focus_change", hit, "the picture is sharper or more blurred than usual")
+
+
+def brightness_change(brightness_T: Array) -> Flag | None:
+    """Stretches that are brighter or darker than usual by 10 %."""
+    slow = _running_median(brightness_T)
+    usual = float(np.median(slow))
+    hit = np.abs(slow - usual) > BRIGHTNESS_SHARE * usual
+    return _of_frames(
+        "brightness_change", hit, "the picture is brighter or darker than usual", "warning"
+    )
+
+
+def dropped_frames(time_s: Array) -> Flag | None:
+    """Gaps in the time stamps: steps of more than 1.5 usual ones."""
+    steps = np.diff(time_s)
+    if not len(steps):
+        return None
+    usual = float(np.median(steps))
+    hit = np.concatenate([[False], steps > 1.5 * usual])
+    lost = int(np.round(steps[hit[1:]] / usual - 1).sum())
+    doubt = f"the time stamps have a gap before them ({lost} frames lost in all)"
+    return _of_frames("dropped_frames", hit, doubt, "warning")
+
+
+def doubled_frames(repeats_T: Array, time_s: Array) -> Flag | None:
+    """Frames that repeat the one before, in every pixel or in the time stamp."""
+    stuck = np.concatenate([[False], np.diff(time_s) <= 0])
+    hit = np.asarray(repeats_T, bool) | stuck
+    return _of_frames("doubled_frames", hit, "a frame repeats the one before it", "warning")
+
+
+def unfamiliar(score: float, threshold: float) -> Flag | None:
+    """A picture unlike those that the network was trained on; both numbers come from `seeing`."""
+    if not score > threshold:
+        return None
+    reason = (
+        f"The picture is unlike the training pictures (score {score:.3g}, limit {threshold:.3g})."
+    )
+    return Flag("unfamiliar", "warning", f"{reason} Look at the masks before using any number.")
+
+
+# --- traces and beats -------------------------------------------------------------------------
+
+
+def weak_signal(choice: Choice) -> Flag | None:
+    """The chosen trace is hardly more than noise."""
+    snr = next(one.snr for one in choice.agreement if one.name == choice.name)
+    if snr >= WORTHY_SNR:
+        return None
+    reason = (
+        f"{choice.name} moves by only {snr:.1f} times its noise (at least {WORTHY_SNR:g} needed)."
+    )
+    return Flag("weak_signal", "error", reason)
+
+
+def disagreement(choice: Choice, step_s: float) -> Flag | None:
+    """Mask and flow tell different stories, though both are clear of noise.
+
+    The chosen trace of the one kind is compared with the best of the other; `step_s` is the time
+    between frames.
+    """
+    others = MASK_TRACES if choice.name.startswith(FLOW_TRACES) else FLOW_TRACES
+    clear = [
+        one for one in choice.agreement if one.name.startswith(others) and one.snr >= WORTHY_SNR
+    ]
+    if not clear:
+        return None
+    other, lag = clear[0], abs(clear[0].lag_s) / step_s
+    if other.correlation >= LEAST_CORRELATION and lag <= MOST_LAG_FRAMES:
+        return None
+    reason = f"correlation {other.correlation:.2f}, {lag:.1f} frames apart"
+    return Flag("disagreement", "warning", f"{choice.name} and {other.name} disagree: {reason}.")
+
+
+def drift(x_T: Array, time_s: Array) -> Flag | None:
+    """A slow change of the trace that is not small against the contraction."""
+    flat = without_slow_line(x_T, time_s)
+    known = np.isfinite(x_T)
+    slow = float(np.ptp((x_T - flat)[known]))
+    moved = swing(flat)
+    if slow <= DRIFT_SHARE * moved:
+        return None
+    share = f"{slow / moved:.1f} times the contraction" if moved else "without any contraction"
+    return Flag("drift", "warning", f"The trace drifts by {slow:.3g} in all, {share}.")
+
+
+def few_frames_in_upstroke(frames_per_upstroke: Array) -> Flag | None:
+    """Too few frames between 10 % and 90 % of the upstrokes for times and velocities."""
+    known = frames_per_upstroke[np.isfinite(frames_per_upstroke)]
+    if not len(known) or np.median(known) >= FEWEST_UPSTROKE_FRAMES:
+        return None
+    beats = np.flatnonzero(frames_per_upstroke < FEWEST_UPSTROKE_FRAMES)
+    reason = f"An upstroke has {np.median(known):.1f} frames; {FEWEST_UPSTROKE_FRAMES} are needed"
+    cure = "for upstroke times and velocities. Record at a higher frame rate."
+    return Flag("few_frames_in_upstroke", "warning", f"{reason} {cure}", (), _numbers(beats))
+
+
+def few_beats(accepted: int) -> Flag | None:
+    """Too few beats for a spread or an interval."""
+    if accepted >= FEWEST_BEATS:
+        return None
+    reason = f"Only {accepted} beats are accepted; irregularity needs {FEWEST_BEATS}."
+    return Flag("few_beats", "warning" if accepted else "error", reason)
+
+
+def clipped_beats(clipped: Sequence[str]) -> Flag | None:
+    """Beats that the start or the end of the recording cuts; each word is "", "start" or "end"."""
+    beats = [number for number, word in enumerate(clipped) if word]
+    if not beats:
+        return None
+    ends = " and ".join(word for word in ("start", "end") if word in clipped)
+    reason = f"The {ends} of the recording cuts a beat; what is missing of it is not measured."
+    return Flag("clipped_beats", "note", reason, (), tuple(beats))
+
+
+def lost_flow(match_T: Array) -> Flag | None:
+    """Frames in which the flow does not find the tissue's texture again."""
+    return _of_frames("lost_flow", match_T < LEAST_MATCH, "the flow has lost the tissue")
+
+
+def flags_of(traces: Traces, choice: Choice | None) -> list[Flag]:
+    """Every flag that the columns of a recording can raise; those of beats are raised elsewhere."""
+    columns, texts = traces.columns, traces.texts
+    area = columns.get("area_mm2", columns.get("area_px"))
+    by_column: dict[str, Callable[[Array], Flag | None]] = {
+        "parts": several_parts,
+        "sharpness": focus_change,
+        "brightness_grey": brightness_change,
+        "match": lost_flow,
+    }
+    found = [flag(columns[name]) for name, flag in by_column.items() if name in columns]
+    found += [] if area is None else [empty_mask(area), area_jump(area)]
+    found += [border(texts["touches"])] if "touches" in texts else []
+    repeats = columns.get("repeats", np.zeros(len(traces.time_s)))
+    found += [dropped_frames(traces.time_s), doubled_frames(repeats, traces.time_s)]
+    if choice is None:
+        reason = "No trace has values in nine tenths of the frames: nothing can be said of beats."
+        found += [Flag("no_trace", "error", reason)]
+    else:
+        step_s = float(np.median(np.diff(traces.time_s)))
+        found += [weak_signal(choice), disagreement(choice, step_s)]
+        found += [drift(choice.signal, traces.time_s)]
+    return [flag for flag in found if flag]
+
+
+def _of_frames(code: str, hit_T: Array, doubt: str, worst: Severity = "error") -> Flag | None:
+    if not hit_T.any():
+        return None
+    count, share = int(hit_T.sum()), float(hit_T.mean())
+    where = (
+        f"In {count} of {len(hit_T)} frames ({share:.1%}), first in frame {int(hit_T.argmax())},"
+    )
+    severity: Severity = worst if share > MUCH else "warning"
+    return Flag(code, severity, f"{where} {doubt}.", runs(hit_T))
+
+
+def _running_median(values_T: Array) -> Array:
+    return np.asarray(ndimage.median_filter(values_T, SLOW_FRAMES, mode="nearest"))
+
+
+def _numbers(indices: Array) -> tuple[int, ...]:
+    return tuple(int(index) for index in indices)

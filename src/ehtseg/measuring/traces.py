@@ -1,0 +1,236 @@
+"""From records of frames to traces over time: units, jitter, and which trace to trust.
+
+A frame is measured in `shapes.py` and `flow.py`; here the records become columns. Every trace
+that shows contraction is turned so that contraction is UP before it is compared.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable
+from dataclasses import dataclass, fields
+from typing import Any
+
+import numpy as np
+from scipy import signal
+
+from ehtseg.records import Array, UserError
+
+BLOCK_S = 10.0  # a slow line is drawn through medians of blocks of this length
+WORTHY_SNR = 5.0  # below, a trace is hardly more than noise
+SLACK_S = 0.5  # two traces are compared at lags up to this
+
+# Traces that show contraction, and the sign that turns contraction up. The first is the default.
+SIGNS: dict[str, int] = {
+    "major_axis": -1,
+    "contraction": 1,
+    "post_shortening": 1,
+    "extent": -1,
+    "area": -1,
+    "mid_width": 1,
+    "perimeter": -1,
+    "displacement": 1,
+}
+DEFAULT = "major_axis"
+UNSIGNED = "displacement"  # a mean of lengths: it cannot fall below its own noise
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Traces:
+    """Columns over time, each with its unit in its name, and the noise of each.
+
+    `jitter` has the unit of its column: see `jitter`. `texts` holds words a frame (touches, ...).
+    """
+
+    time_s: Array
+    columns: dict[str, Array]
+    jitter: dict[str, float]
+    texts: dict[str, tuple[str, ...]]
+    um_per_px: float | None
+
+
+@dataclass(frozen=True, slots=True)
+class Agreement:
+    """One trace beside the chosen one, both with contraction up and slow drift taken off."""
+
+    name: str
+    swing: float  # 5 % to 95 % range, in the unit of the name
+    jitter: float
+    snr: float  # swing / jitter
+    correlation: float  # at the best lag
+    lag_s: float  # positive: this trace comes after the chosen one
+    missing: float  # share of frames without a value
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Choice:
+    """The trace that beats are read from: `signal` is that column with contraction up."""
+
+    name: str
+    reason: str
+    signal: Array
+    agreement: tuple[Agreement, ...]  # best first; the chosen one included
+
+
+def collect(time_s: Array, *records: Iterable[Any], um_per_px: float | None = None) -> Traces:
+    """Records of frames (FrameShape, FlowFrame, ...) as columns; um and mm² where a scale is known.
+
+    Each of `records` has one dataclass instance a frame. Numbers become columns, words `texts`.
+
+    Raises: UserError where the numbers of frames differ.
+    """
+    columns: dict[str, Array] = {}
+    texts: dict[str, tuple[str, ...]] = {}
+    for rows in map(list, records):
+        if len(rows) != len(time_s):
+            raise UserError(
+                f"one record for each of {len(time_s)} time stamps",
+                f"{len(rows)}{' of ' + type(rows[0]).__name__ if rows else ''}",
+                "Check that masks and video have the same number of frames.",
+            )
+        for name in [field.name for field in fields(rows[0])] if rows else []:
+            values = [getattr(row, name) for row in rows]
+            if isinstance(values[0], str):
+                texts[name] = tuple(values)
+            else:
+                scaled, factor = with_unit(name, um_per_px)
+                columns[scaled] = np.array(values, float) * factor
+    noise = {name: jitter(values) for name, values in columns.items()}
+    return Traces(np.asarray(time_s, float), columns, noise, texts, um_per_px)
+
+
+def with_unit(name: str, um_per_px: float | None) -> tuple[str, float]:
+    """The name of a column with its unit, and the factor from pixels.
+
+    >>> with_unit("area_px", 500.0), with_unit("extent_px", 4.0), with_unit("extent_px", None)
+    (('area_mm2', 0.25), ('extent_um', 4.0), ('extent_px', 1.0))
+    """
+    if um_per_px is None or not name.endswith("_px"):
+        return name, 1.0
+    if name == "area_px":
+        return "area_mm2", um_per_px**2 / 1e6
+    return name.removesuffix("px") + "um", um_per_px
+
+
+def jitter(values_T: Array) -> float:
+    """Frame-to-frame noise of a trace: robust SD of its second differences / sqrt(6).
+
+    Independent noise of SD s gives second differences of SD s sqrt(6); a slow signal gives almost
+    none. 1.4826 median |second difference| ignores the few frames of a quick upstroke, but where
+    most frames move (fast beating, low frame rate) it is an upper bound. NaN below 8 differences.
+    Source: the mean square successive difference of von Neumann et al., Ann. Math. Stat. 12:153
+    (1941), one difference further.
+    """
+    second = np.diff(values_T, 2)
+    second = second[np.isfinite(second)]
+    if len(second) < 8:
+        return math.nan
+    return float(1.4826 * np.median(np.abs(second)) / math.sqrt(6))
+
+
+def stem(name: str) -> str:
+    """A column's name without its unit.
+
+    >>> stem("major_axis_um")
+    'major_axis'
+    """
+    return name.rpartition("_")[0]
+
+
+def without_slow_line(values_T: Array, time_s: Array) -> Array:
+    """A trace less its straight trend and the line through medians of its `BLOCK_S` blocks.
+
+    Gaps are interpolated. For comparing traces only: kinetics are read from the trace itself.
+    """
+    known = np.isfinite(values_T)
+    level = signal.detrend(np.interp(time_s, time_s[known], values_T[known]))
+    blocks = max(1, round((time_s[-1] - time_s[0]) / BLOCK_S))
+    parts = np.array_split(np.arange(len(level)), blocks)
+    middles = [float(time_s[part].mean()) for part in parts]
+    medians = [float(np.median(level[part])) for part in parts]
+    return np.asarray(level - np.interp(time_s, middles, medians))
+
+
+def swing(values_T: Array) -> float:
+    """The 5 % to 95 % range: what a trace moves by, without its outliers."""
+    low, high = np.percentile(values_T, [5, 95])
+    return float(high - low)
+
+
+def agree(chosen_T: Array, other_T: Array, step_s: float) -> tuple[float, float]:
+    """Correlation of two evenly sampled traces at their best lag, and that lag (s).
+
+    A positive lag means that `other` comes later. Lags up to `SLACK_S` are tried; the peak of the
+    cross-correlation is refined by a parabola. (nan, nan) where one of them does not move.
+    """
+    a, b = (x - x.mean() for x in (chosen_T, other_T))
+    size = math.sqrt(float(a @ a) * float(b @ b))
+    if size == 0:
+        return math.nan, math.nan
+    cross = signal.correlate(b, a, mode="full") / size
+    reach = min(max(1, round(SLACK_S / step_s)), len(a) - 1)
+    near = cross[len(a) - 1 - reach : len(a) + reach]
+    peak = int(np.argmax(near))
+    bend = 0.0
+    if 0 < peak < len(near) - 1:
+        left, top, right = near[peak - 1 : peak + 2]
+        bend = 0.5 * (left - right) / (left - 2 * top + right)
+    return float(near[peak]), float((peak - reach + bend) * step_s)
+
+
+def choose_trace(traces: Traces) -> Choice | None:
+    """The trace with the best signal-to-noise, why, and how the others agree with it.
+
+    Signal: 5 to 95 % range after slow drift is taken off; noise: `jitter`. A trace that misses
+    more than a tenth of the frames cannot be chosen, and the unsigned displacement only where
+    every signed trace is below `WORTHY_SNR`. None where no trace can be chosen.
+    """
+    up = _turned_up(traces)
+    if not up:
+        return None
+    snr = {name: _snr(flat, traces.jitter[name]) for name, (_, flat) in up.items()}
+    ranked = sorted(snr, key=lambda name: -snr[name])
+    name = _best(ranked, snr)
+    step_s = float(np.median(np.diff(traces.time_s)))
+    even = np.arange(traces.time_s[0], traces.time_s[-1] + step_s / 2, step_s)
+    level = {one: np.interp(even, traces.time_s, flat) for one, (_, flat) in up.items()}
+    table = []
+    for one in ranked:
+        known = np.isfinite(up[one][0])
+        both = agree(level[name], level[one], step_s)
+        noise, missing = traces.jitter[one], 1 - float(known.mean())
+        table.append(Agreement(one, swing(up[one][1]), noise, snr[one], *both, missing))
+    return Choice(name, _why(name, snr), up[name][0], tuple(table))
+
+
+def _turned_up(traces: Traces) -> dict[str, tuple[Array, Array]]:
+    """Traces that may be chosen: name -> (contraction up, the same without its slow line)."""
+    found = {}
+    for name, values in traces.columns.items():
+        enough = len(values) >= 10 and np.isfinite(values).mean() >= 0.9
+        if stem(name) in SIGNS and enough:
+            turned = SIGNS[stem(name)] * values
+            found[name] = turned, without_slow_line(turned, traces.time_s)
+    return found
+
+
+def _snr(flat_T: Array, noise: float) -> float:
+    moved = swing(flat_T)
+    if moved == 0 or math.isnan(noise):
+        return 0.0
+    return moved / noise if noise > 0 else math.inf
+
+
+def _best(ranked: list[str], snr: dict[str, float]) -> str:
+    signed = [name for name in ranked if stem(name) != UNSIGNED]
+    worthy = [name for name in signed if snr[name] >= WORTHY_SNR] or ranked
+    if snr[worthy[0]] > 0:
+        return worthy[0]
+    return next((name for name in ranked if stem(name) == DEFAULT), ranked[0])
+
+
+def _why(name: str, snr: dict[str, float]) -> str:
+    others = [f"{one} {value:.0f}" for one, value in snr.items() if one != name]
+    beside = f"; the others: {', '.join(others)}" if others else "; it is the only one"
+    weak = ". That is hardly more than noise" if snr[name] < WORTHY_SNR else ""
+    return f"{name} has the best signal-to-noise ({snr[name]:.0f}{beside}){weak}."
