@@ -6,13 +6,12 @@ from collections import deque
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 
-import cv2
 import numpy as np
 import torch
 
 from ehtseg.reading.augment import apply, draw
 from ehtseg.reading.dataset import Dataset
-from ehtseg.reading.geometry import to_working_size, working_shape
+from ehtseg.reading.geometry import mask_to_working_size, to_working_size, working_shape
 from ehtseg.recipe import DataRecipe, FitRecipe, Recipe
 from ehtseg.records import Array
 
@@ -68,11 +67,7 @@ class TrainingFrames:
         image, mask = self.dataset.read(self.indices[i])
         size = self.recipe.data.size
         image = to_working_size(image, size)
-        if mask.shape != image.shape[:2]:
-            share = cv2.resize(
-                mask.astype(np.float32), image.shape[1::-1], interpolation=cv2.INTER_AREA
-            )
-            mask = share >= 0.5
+        mask = mask_to_working_size(mask, size)
         if self._bytes + image.nbytes + mask.nbytes <= STORE_BYTES:
             self._kept[i] = image, mask
             self._bytes += image.nbytes + mask.nbytes
