@@ -101,6 +101,10 @@ class SegmentRecipe(_Decisions):
 class MeasureRecipe(_Decisions):
     """How behaviour is measured from masks and motion."""
 
+    max_bpm: Annotated[float, Field(gt=0)] = 360.0  # no second beat sooner than at this rate
+    flow: bool = True  # optical flow inside the mask; most of the time where masks are given
+    pacing_bpm: Annotated[float, Field(gt=0)] | None = None  # a fact: None where nobody paces
+
 
 class Recipe(_Decisions):
     """The whole recipe.

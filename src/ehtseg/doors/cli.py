@@ -199,6 +199,40 @@ def segment(
 
 
 @app.command()
+def analyse(
+    videos: Videos,
+    out: Out,
+    model: Annotated[Path | None, typer.Option("--model", "-m", help="A run folder.")] = None,
+    masks: Annotated[
+        Path | None, typer.Option(help="Instead of a model: a TIFF stack or a folder of masks.")
+    ] = None,
+    fps: Fps = None,
+    um_per_px: Scale = None,
+    event: Annotated[
+        list[str] | None, typer.Option(help='"00:12:30 isoprenaline 1 uM" (repeatable).')
+    ] = None,
+    recipe: RecipeFile = None,
+    settings: Settings = None,
+) -> None:
+    """Find and measure beats: traces, kinetics, flags, a page for each recording."""
+    from ehtseg.doors.show import bar, show_analysed
+    from ehtseg.jobs.analyse import analyse as analyse_videos
+    from ehtseg.jobs.analysis import Facts
+    from ehtseg.reporting.report import read_event
+    from ehtseg.seeing.run_folder import open_run
+
+    run = open_run(model) if model else None
+    decided = _recipe("modern", recipe, run.recipe.model_dump() if run else {}, settings)
+    facts = Facts(fps, um_per_px, tuple(read_event(text) for text in event or []))
+    with bar("frames") as tick:
+        results = analyse_videos(
+            videos, out, run=run, masks=masks, recipe=decided, facts=facts, progress=tick
+        )
+    if show_analysed(results, out):
+        raise typer.Exit(2)
+
+
+@app.command()
 def doctor(weights: Annotated[Path | None, typer.Option(help="Look there too.")] = None) -> None:
     """Say what this machine has: versions, precision, GPU, encoder weights; with cures."""
     from ehtseg.doors.show import show_findings

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
@@ -18,6 +19,7 @@ from rich.progress import (
 from rich.table import Table
 
 if TYPE_CHECKING:
+    from ehtseg.jobs.analyse import AnalyseResult
     from ehtseg.jobs.doctor import Finding
     from ehtseg.jobs.segment import SegmentResult
     from ehtseg.learning.score_sheets import Evaluation
@@ -129,3 +131,21 @@ def show_segmented(results: Sequence[SegmentResult]) -> int:
     for result in failed:
         say(f"{result.source}: failed. {result.reason}", style="red")
     return len(failed)
+
+
+def show_analysed(results: Sequence[AnalyseResult], out: Path) -> int:
+    """Print what each recording allows to conclude and what not; returns how many failed."""
+    for result in results:
+        if result.record is None or result.folder is None:
+            say(f"{result.source}: failed. {result.reason}", style="red")
+            continue
+        summary = result.record["summary"]
+        kept = " (complete and unchanged, skipped)" if result.status == "unchanged" else ""
+        counted = f"{summary['verdict']}, {summary['beats']} beats"
+        say(f"{result.source}: {counted}; see {result.folder / 'report.html'}{kept}")
+        for sentence in result.record["can_be_concluded"]:
+            say(f"  {sentence}")
+        for sentence in result.record["cannot_be_concluded"]:
+            say(f"  Not: {sentence}", style="yellow")
+    say(f"All recordings of {out}: {out / 'index.html'} and {out / 'summary.csv'}.")
+    return sum(result.status == "failed" for result in results)

@@ -18,9 +18,10 @@ from ehtseg.seeing.run_folder import sha256_of
 
 RECORD = "record.json"
 WRITER = "ehtseg segment"
+ANALYST = "ehtseg analyse"
 
 
-def output_folders(sources: Sequence[Path], out: Path) -> list[Path]:
+def output_folders(sources: Sequence[Path], out: Path, writer: str = WRITER) -> list[Path]:
     """A folder in `out` for each recording: the one it had before, or a new one of its name.
 
     Where recordings share a name, their suffixes or the folders above them are added until they
@@ -32,7 +33,7 @@ def output_folders(sources: Sequence[Path], out: Path) -> list[Path]:
     before = {
         record["source"]["path"]: folder
         for folder in sorted(out.iterdir())
-        if (record := read_record(folder)) is not None
+        if (record := read_record(folder, writer)) is not None
     }
     taken = {name.name.casefold() for name in out.iterdir()}
     folders = []
@@ -45,19 +46,20 @@ def output_folders(sources: Sequence[Path], out: Path) -> list[Path]:
     return folders
 
 
-def read_record(folder: Path) -> dict[str, Any] | None:
-    """The record that an earlier run left in a folder; None where there is none of ours."""
+def read_record(folder: Path, writer: str = WRITER) -> dict[str, Any] | None:
+    """The record that an earlier run left in a folder; None where there is none of this writer."""
     try:
         record = json.loads((folder / RECORD).read_text(encoding="utf-8"))
     except (OSError, ValueError):
         return None
-    ours = isinstance(record, dict) and record.get("written_by") == WRITER
+    ours = isinstance(record, dict) and record.get("written_by") == writer
     return record if ours else None
 
 
 def is_result(path: Path) -> bool:
     """Whether a path is a result of ours, or lies in a folder of results."""
-    return read_record(path) is not None or read_record(path.parent) is not None
+    places = (path, path.parent)
+    return any(read_record(place, who) for place in places for who in (WRITER, ANALYST))
 
 
 def describe_source(source: Path) -> dict[str, Any]:

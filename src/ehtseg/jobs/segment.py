@@ -56,9 +56,9 @@ def segment(
     Raises: UserError for a run folder that cannot be used, an `out` that cannot be a folder, and
     where there is no recording at all.
     """
-    sources, failed = _find(videos)
+    sources, failed = find_sources(videos)
     opened = run if isinstance(run, RunFolder) else open_run(Path(run))
-    means = _decide(opened, choices or opened.recipe.segment, fps, um_per_px)
+    means = decide_means(opened, choices or opened.recipe.segment, fps, um_per_px)
     folders = output_folders(sources, Path(out))
     results = [
         _segment_one(means, source, folder, progress)
@@ -67,7 +67,7 @@ def segment(
     return results + failed
 
 
-def _find(videos: Sequence[Path | str]) -> tuple[list[Path], list[SegmentResult]]:
+def find_sources(videos: Sequence[Path | str]) -> tuple[list[Path], list[SegmentResult]]:
     """Every recording once, without earlier results of ours; and what was no recording."""
     found: dict[Path, Path] = {}
     failed = []
@@ -84,7 +84,7 @@ def _find(videos: Sequence[Path | str]) -> tuple[list[Path], list[SegmentResult]
     return sources, failed
 
 
-def _decide(
+def decide_means(
     run: RunFolder, choices: SegmentRecipe, fps: float | None, um_per_px: float | None
 ) -> Means:
     """Load the network and make every automatic choice, once for all recordings."""

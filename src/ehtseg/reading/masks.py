@@ -48,7 +48,14 @@ def explain_mask(path: Path) -> MaskReading:
 
     Raises: UserError for a file that cannot be read and for values that can mean several things.
     """
-    pixels = read_pixels(path)
+    return explain_values(read_pixels(path), path)
+
+
+def explain_values(pixels: Array, path: Path) -> MaskReading:
+    """The same for values that were read already: one page of the stack at `path`, or its image.
+
+    Raises: UserError as `explain_mask`.
+    """
     grey, origin = _one_channel(pixels)
     if grey is None:
         raise _ambiguous(path, pixels, origin)

@@ -1,0 +1,118 @@
+"""Recordings to beats, numbers and pages: the whole story of `ehtseg analyse`."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from ehtseg.jobs.analysis import FILES, Analyst, Facts, edits_of, write_analysis
+from ehtseg.jobs.places import ANALYST, is_same, output_folders, read_record
+from ehtseg.jobs.segment import decide_means, find_sources
+from ehtseg.jobs.sight import Sight, by_masks, by_network
+from ehtseg.reading.video import Progress
+from ehtseg.recipe import Recipe
+from ehtseg.records import UserError
+from ehtseg.reporting.page import write_batch
+from ehtseg.seeing.engines import memory_watched
+from ehtseg.seeing.machine import machine_facts
+from ehtseg.seeing.run_folder import RunFolder, open_run
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class AnalyseResult:
+    """What became of one recording."""
+
+    source: Path
+    status: Literal["done", "unchanged", "failed"]
+    folder: Path | None = None
+    seconds: float = 0.0
+    reason: str = ""  # why it failed
+    record: dict[str, Any] | None = None  # what record.json holds
+
+
+def analyse(
+    videos: Sequence[Path | str],
+    out: Path | str,
+    *,
+    run: RunFolder | Path | str | None = None,
+    masks: Path | str | None = None,
+    recipe: Recipe | None = None,
+    facts: Facts | None = None,
+    progress: Progress = lambda _done, _total: None,
+) -> list[AnalyseResult]:
+    """Analyse recordings (files, folders, globs) into one folder each, below `out`.
+
+    Masks come from a trained network (`run`) or are given (`masks`: see `masks_of`). A recording
+    that fails does not stop the others; one whose results are there already, made from the same
+    files with the same settings, is left as it is. summary.csv and index.html tell of all
+    recordings in `out`.
+
+    Raises: UserError for a run folder that cannot be used, an `out` that cannot be a folder, and
+    where there is no recording at all.
+    """
+    sources, unread = find_sources(videos)
+    failed = [AnalyseResult(one.source, "failed", reason=one.reason) for one in unread]
+    sight = _sight(run, masks, recipe, len(sources) == 1)
+    analyst = Analyst(sight, (recipe or Recipe()).measure, facts or Facts())
+    folders = output_folders(sources, Path(out), ANALYST)
+    results = [
+        _analyse_one(analyst, source, folder, progress)
+        for source, folder in zip(sources, folders, strict=True)
+    ]
+    write_batch(_records(Path(out)), Path(out))
+    return results + failed
+
+
+def _sight(
+    run: RunFolder | Path | str | None, masks: Path | str | None, recipe: Recipe | None, alone: bool
+) -> Sight:
+    if (run is None) == (masks is None):
+        raise UserError(
+            "either a trained network or masks",
+            "both" if run is not None else "neither",
+            "Give --model with a run folder, or --masks with a TIFF stack or a folder.",
+        )
+    if masks is not None:
+        chosen = recipe.segment.threshold if recipe else None
+        threshold = 0.5 if chosen is None else chosen
+        settings = {"ehtseg": machine_facts()["ehtseg"], "threshold": threshold}
+        return by_masks(Path(masks), settings, alone, threshold)
+    opened = run if isinstance(run, RunFolder) else open_run(Path(str(run)))
+    choices = (recipe or opened.recipe).segment
+    return by_network(decide_means(opened, choices, None, None))
+
+
+def _analyse_one(analyst: Analyst, source: Path, folder: Path, progress: Progress) -> AnalyseResult:
+    started = time.perf_counter()
+    status: Literal["done", "unchanged"] = "unchanged"
+    try:
+        record = _still_true(analyst, source, folder)
+        if record is None:
+            with memory_watched("fewer frames at a time: --set segment.batch=1"):
+                record, status = write_analysis(analyst, source, folder, progress), "done"
+    except UserError as error:
+        return AnalyseResult(source, "failed", reason=str(error))
+    return AnalyseResult(source, status, folder, time.perf_counter() - started, record=record)
+
+
+def _still_true(analyst: Analyst, source: Path, folder: Path) -> dict[str, Any] | None:
+    """The record of results that a new run would only repeat."""
+    record = read_record(folder, ANALYST)
+    if record is None or record["settings"] != analyst.settings:
+        return None
+    if edits_of(folder) != record["edits"]:
+        return None
+    masks = analyst.sight.masks_of(source)
+    if masks and not is_same({"source": record["masks"]}, masks):
+        return None
+    complete = all((folder / name).is_file() for name in FILES)
+    return record if complete and is_same(record, source) else None
+
+
+def _records(out: Path) -> list[tuple[str, dict[str, Any]]]:
+    """The records of all recordings that were analysed into `out`, by folder name."""
+    found = ((path.name, read_record(path, ANALYST)) for path in sorted(out.iterdir()))
+    return [(name, record) for name, record in found if record is not None]

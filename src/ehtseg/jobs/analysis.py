@@ -1,0 +1,157 @@
+"""What is written about one analysed recording.
+
+frames.csv, beats.csv, kinetics.csv, summary.csv, qc.json    see reporting/tables.py
+trace.svg, trace.png    the trace with its beats
+report.html             the page, complete in itself
+beats_edit.csv          corrections by hand: kept, and applied at every run
+record.json             source, masks, settings, versions, and what the page says
+"""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from ehtseg.jobs.conclude import conclude
+from ehtseg.jobs.places import ANALYST, RECORD, describe_source
+from ehtseg.jobs.sight import Seen, Sight
+from ehtseg.jobs.watch import NOMINAL_FPS, Watched, watch
+from ehtseg.measuring.edits import Edit, read_edits, start_file
+from ehtseg.reading.video import Progress, Video, open_video
+from ehtseg.recipe import MeasureRecipe
+from ehtseg.reporting.conclusions import can_conclude, cannot_conclude
+from ehtseg.reporting.figures import write_figures
+from ehtseg.reporting.page import write_page
+from ehtseg.reporting.report import Clock, Event, Report
+from ehtseg.reporting.tables import summary_row, write_json, write_tables
+from ehtseg.seeing import render
+from ehtseg.seeing.machine import machine_facts
+from ehtseg.seeing.outputs import folder_written_whole
+
+EDITS = "beats_edit.csv"
+FILES = (
+    "frames.csv", "beats.csv", "kinetics.csv", "summary.csv", "qc.json",
+    "trace.svg", "trace.png", "report.html", EDITS, RECORD,
+)  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Facts:
+    """What the user says of the recordings; a fact has no default."""
+
+    fps: float | None = None
+    um_per_px: float | None = None
+    events: tuple[Event, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Analyst:
+    """What all recordings of one call are analysed with."""
+
+    sight: Sight
+    recipe: MeasureRecipe
+    facts: Facts
+
+    @property
+    def settings(self) -> dict[str, Any]:
+        """All that the results depend on, besides the recording, its masks and edited beats."""
+        events = [f"{event.time_s:g} {event.label}" for event in self.facts.events]
+        given = {"fps_given": self.facts.fps, "um_per_px_given": self.facts.um_per_px}
+        measure = self.recipe.model_dump(mode="json")
+        return {**self.sight.settings, **given, "measure": measure, "events": events}
+
+
+def write_analysis(
+    analyst: Analyst, source: Path, folder: Path, progress: Progress
+) -> dict[str, Any]:
+    """Analyse one recording into `folder`, which appears when all of it is complete.
+
+    Returns its record. Raises: UserError for a recording or masks that cannot be read, ...
+    """
+    facts = analyst.facts
+    video = open_video(source, facts.fps, facts.um_per_px)
+    seen = analyst.sight.look_at(video)
+    edits = read_edits(folder / EDITS)
+    described = describe_source(source)
+    masks = describe_source(seen.path) if seen.path else None
+    watched = watch(
+        seen.pairs, analyst.sight.threshold, video.n_frames, analyst.recipe.flow, progress
+    )
+    report = make_report(analyst, folder.name, video, watched, seen, edits)
+    with folder_written_whole(folder) as beside:
+        write_tables(report, beside)
+        write_figures(report, beside)
+        write_page(report, beside / "report.html")
+        _keep_edits(folder, beside)
+        made_of = {"source": described, "masks": masks, "edits": edits_of(folder)}
+        record = {"written_by": ANALYST, **made_of, **_record(report)}
+        write_json(beside / RECORD, record)
+    return record
+
+
+def make_report(
+    analyst: Analyst,
+    name: str,
+    video: Video,
+    watched: Watched,
+    seen: Seen,
+    edits: Sequence[Edit] = (),
+) -> Report:
+    """Everything that is told about one recording."""
+    events = analyst.facts.events
+    clock = Clock(None not in watched.times_s, NOMINAL_FPS)
+    traces = watched.traces(video.um_per_px)
+    said = conclude(traces, clock, analyst.recipe, edits)
+    about = ("height", "width", "fps", "fps_source", "um_per_px", "um_per_px_source")
+    return Report(
+        name=name,
+        recording={
+            "path": str(video.path),
+            "n_frames": len(watched.times_s),
+            **{key: getattr(video, key) for key in about},
+        },
+        masks=seen.words,
+        clock=clock,
+        traces=traces,
+        choice=said.choice,
+        finding=said.finding,
+        beats=said.beats,
+        parameters=said.parameters,
+        flags=said.flags,
+        can=can_conclude(clock, said.choice, said.finding, video.um_per_px),
+        cannot=cannot_conclude(traces, clock, said.finding, said.flags, events, seen.one_mask),
+        events=events,
+        notes=tuple(video.notes),
+        picture=render.overlay(watched.image, watched.mask),
+        shown=watched.shown,
+        made_with={"settings": analyst.settings, "versions": machine_facts()},
+    )
+
+
+def _keep_edits(folder: Path, beside: Path) -> None:
+    """The corrections by hand as they are, comments too; an empty file where there is none."""
+    if (folder / EDITS).exists():
+        shutil.copy2(folder / EDITS, beside / EDITS)
+    start_file(beside / EDITS)
+
+
+def edits_of(folder: Path) -> list[str]:
+    """The corrections by hand, as a record holds them."""
+    return [f"{edit.action} {edit.time_s:g}" for edit in read_edits(folder / EDITS)]
+
+
+def _record(report: Report) -> dict[str, Any]:
+    """The body of record.json."""
+    return {
+        **report.made_with,
+        "recording": report.recording,
+        "masks_from": report.masks,
+        "summary": summary_row(report),
+        "can_be_concluded": report.can,
+        "cannot_be_concluded": report.cannot,
+        "flags": [f"{flag.severity}: {flag.reason}" for flag in report.flags],
+        "notes": report.notes,
+    }

@@ -1,0 +1,131 @@
+"""From the traces of a recording to what its report says: trace, beats, kinetics, flags."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+
+from ehtseg.measuring import quality
+from ehtseg.measuring.beats import BeatFinding, find_beats
+from ehtseg.measuring.edits import Edit, apply_edits
+from ehtseg.measuring.kinetics import Meaning, table_of_beats
+from ehtseg.measuring.quality import Flag
+from ehtseg.measuring.summary import Number, summary
+from ehtseg.measuring.traces import Choice, Traces, choose_trace, stem
+from ehtseg.recipe import MeasureRecipe
+from ehtseg.records import Array
+from ehtseg.reporting.how import how
+from ehtseg.reporting.report import Clock
+
+FEWEST_SEEN = 0.9  # share of frames in which a length is known, so that it can be a reference
+LENGTHS = ("major_axis", "extent")
+NEED_SECONDS = ("_fridericia_ms", "capture_ratio")  # mean nothing in frames
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Conclusion:
+    """What the traces of one recording say."""
+
+    choice: Choice | None
+    finding: BeatFinding | None
+    beats: tuple[dict[str, Any], ...]
+    parameters: tuple[dict[str, Any], ...]
+    flags: tuple[Flag, ...]
+
+
+def conclude(
+    traces: Traces, clock: Clock, recipe: MeasureRecipe, edits: Sequence[Edit] = ()
+) -> Conclusion:
+    """Choose a trace, find its beats, measure them, and raise every flag."""
+    many = len(traces.time_s) > 2
+    choice = choose_trace(traces) if many else None
+    flags = quality.flags_of(traces, choice) if many else []
+    if choice is None:
+        return Conclusion(None, None, (), (), tuple(flags))
+    finding = find_beats(*rising(traces.time_s, choice.signal), max_bpm=recipe.max_bpm)
+    finding = apply_edits(finding, [_in_seconds(edit, clock) for edit in edits])
+    meaning = meaning_of(choice.name, traces)
+    rows = table_of_beats(finding.time_s, finding.x, finding.beats, meaning)
+    sure = finding.verdict == "beating"
+    numbers = summary(finding, meaning, recipe.pacing_bpm) if sure else {}
+    return Conclusion(
+        choice,
+        finding,
+        tuple(beat_rows(finding, rows, clock)),
+        tuple(parameter_rows(numbers, clock)),
+        (*flags, *_flags_of_beats(finding, rows)),
+    )
+
+
+def rising(time_s: Array, x: Array) -> tuple[Array, Array]:
+    """The trace without frames whose time stamp is not later than every one before."""
+    latest = np.maximum.accumulate(time_s)
+    keep = np.concatenate([[True], time_s[1:] > latest[:-1]])
+    return time_s[keep], x[keep]
+
+
+def meaning_of(trace: str, traces: Traces) -> Meaning:
+    """What a trace stands for: its unit, and of what relaxed size its amplitude is a share.
+
+    A size was turned to minus itself. Shortening by flow counts from 0: its relaxed size is the
+    usual extent of the mask, where the whole of it is seen.
+    """
+    name = stem(trace)
+    unit = trace.removeprefix(f"{name}_")
+    if name in LENGTHS:
+        return Meaning(unit, "fs_pct", 0.0)
+    if name == "area":
+        return Meaning(unit, "fac_pct", 0.0)
+    extent = traces.columns.get(f"extent_{unit}", np.full(1, np.nan))
+    if name == "contraction" and np.isfinite(extent).mean() >= FEWEST_SEEN:
+        return Meaning(unit, "fs_pct", float(np.nanmedian(extent)))
+    return Meaning(unit)
+
+
+def beat_rows(
+    finding: BeatFinding, rows: Sequence[dict[str, float]], clock: Clock
+) -> Iterator[dict[str, Any]]:
+    """The rows of beats.csv: one a candidate, accepted or not with the reason."""
+    columns = list(dict.fromkeys(name for row in rows for name in row))
+    for number, (beat, row) in enumerate(zip(finding.beats, rows, strict=True)):
+        times = {name: getattr(beat, name) for name in ("onset_s", "t50_s", "peak_s", "end_s")}
+        values = {**times, **{name: row.get(name, math.nan) for name in columns}}
+        told = _told(values, clock)
+        yield {"beat": number, **told, "accepted": beat.accepted, "reason": beat.reason}
+
+
+def parameter_rows(numbers: dict[str, Number], clock: Clock) -> Iterator[dict[str, Any]]:
+    """The rows of kinetics.csv, each in the unit that its name tells."""
+    for name, number in numbers.items():
+        if not clock.is_known and name.endswith(NEED_SECONDS):
+            continue
+        parts = ("median", "mean", "sd", "low", "high", "bias", "resolution")
+        told = {part: clock.tell(name, getattr(number, part))[1] for part in parts}
+        told["low95"], told["high95"] = told.pop("low"), told.pop("high")
+        order = ("median", "mean", "sd", "low95", "high95", "bias", "resolution")
+        row = {"parameter": clock.tell(name, 0.0)[0], "n": number.n}
+        yield {**row, **{part: told[part] for part in order}, "how": how(name)}
+
+
+def _told(values: dict[str, float], clock: Clock) -> dict[str, float]:
+    kept = [name for name in values if clock.is_known or not name.endswith(NEED_SECONDS)]
+    return dict(clock.tell(name, values[name]) for name in kept)
+
+
+def _in_seconds(edit: Edit, clock: Clock) -> Edit:
+    """A time in the beats file is in the unit of beats.csv: frames, where the rate is unknown."""
+    return edit if clock.is_known else replace(edit, time_s=edit.time_s / clock.nominal_fps)
+
+
+def _flags_of_beats(finding: BeatFinding, rows: Sequence[dict[str, float]]) -> tuple[Flag, ...]:
+    frames = np.array([row.get("upstroke_frames", math.nan) for row in rows])
+    found = (
+        quality.few_beats(len(finding.accepted)),
+        quality.few_frames_in_upstroke(frames),
+        quality.clipped_beats([beat.clipped for beat in finding.beats]),
+    )
+    return tuple(flag for flag in found if flag)

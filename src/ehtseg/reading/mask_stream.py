@@ -1,0 +1,147 @@
+"""Masks of a whole recording, of any origin, as a stream beside its frames.
+
+A TIFF stack (our own masks.tif, labels, probabilities), a folder of images painted by hand or by
+another program, or a video of masks. One single mask stands for all frames.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from ehtseg.reading.containers import FORMATS, open_container
+from ehtseg.reading.folders import image_files, open_folder, with_suffix
+from ehtseg.reading.masks import explain_values
+from ehtseg.reading.pixels import IMAGE_SUFFIXES, TIFF_SUFFIXES, read_pixels
+from ehtseg.reading.raw import EarlyEndError, Raw
+from ehtseg.reading.stacks import open_stack
+from ehtseg.reading.video import Video
+from ehtseg.records import Array, Frame, UserError
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class MaskStream:
+    """Masks in the order of the frames."""
+
+    path: Path
+    height: int
+    width: int
+    n_masks: int
+    _raw: Raw | None  # None: one image for all frames
+
+    @property
+    def is_single(self) -> bool:
+        """Whether one mask stands for all frames: motion can be measured in it, no outline."""
+        return self.n_masks == 1
+
+    def masks(self) -> Iterator[Array]:
+        """Each mask, bool (H, W), or probabilities, float32 (H, W); a single one again and again.
+
+        Raises: UserError for values that can mean several things, and for a damaged file.
+        """
+        if self._raw is None:
+            yield from itertools.repeat(understood(read_pixels(self.path), self.path))
+            return
+        files = image_files(self.path) if self.path.is_dir() else []
+        try:
+            for raw in self._raw.read(None):
+                mask = understood(raw.values, files[raw.index] if files else self.path)
+                yield from itertools.repeat(mask) if self.is_single else [mask]
+        except EarlyEndError as end:
+            cure = "Make the masks again."
+            raise UserError(f"readable masks in {self.path}", str(end), cure) from end
+
+
+def understood(values: Array, path: Path) -> Array:
+    """Probabilities, float32 (H, W), where the values are fractions; else a mask, bool (H, W).
+
+    Raises: UserError for values that can mean several things.
+    """
+    if values.dtype.kind == "f" and values.ndim == 2 and 0 <= values.min() <= values.max() <= 1:
+        is_soft = bool(((values > 0) & (values < 1)).any())
+        return values.astype(np.float32) if is_soft else values > 0
+    return explain_values(values, path).mask
+
+
+def open_masks(path: Path) -> MaskStream:
+    """The masks in a TIFF stack, a folder of images, a video, or one image.
+
+    Raises: UserError for anything else.
+    """
+    suffix = path.suffix.lower()
+    if path.is_dir():
+        raw = open_folder(path)
+    elif suffix in TIFF_SUFFIXES:
+        raw = open_stack(path)
+    elif suffix in FORMATS:
+        raw = open_container(path)
+    elif suffix in IMAGE_SUFFIXES:
+        height, width = read_pixels(path).shape[:2]
+        return MaskStream(path, height, width, 1, None)
+    else:
+        cure = "Give a TIFF stack, a folder of images (PNG, TIFF), a video of masks, or one image."
+        raise UserError("masks", f"the unknown suffix “{path.suffix}”: {path}", cure)
+    return MaskStream(path, raw.height, raw.width, raw.n_frames, raw)
+
+
+def masks_of(source: Path, place: Path, alone: bool = True) -> Path:
+    """Where at or below `place` the masks of a recording stand.
+
+    What is called as the recording comes first; what has no name of its own (masks.tif, masks/,
+    or the images of the folder itself) counts only where the recording is `alone`.
+
+    Raises: UserError where nothing fits.
+    """
+    name = source.resolve().name if source.is_dir() else source.stem
+    own = [place / name / "masks.tif", place / name / "masks", place / name]
+    own += [place / f"{name}{suffix}" for suffix in sorted(TIFF_SUFFIXES)]
+    nameless = [place, place / "masks.tif", place / "masks"]
+    if place.is_file():
+        return place
+    for path in own + nameless if alone else own:
+        if path.is_file() or (path.is_dir() and with_suffix(path, IMAGE_SUFFIXES)):
+            return path
+    raise UserError(
+        f"the masks of {source.name} in {place}",
+        "none" if place.exists() else "no such file or folder",
+        f"Name a TIFF stack or a folder of masks, or put them into {place / name}.",
+    )
+
+
+def paired(video: Video, masks: MaskStream) -> Iterator[tuple[Frame, Array]]:
+    """Every frame with its mask.
+
+    Raises: UserError where their sizes or numbers differ: nobody knows which belong together.
+    """
+    if (masks.height, masks.width) != (video.height, video.width):
+        raise UserError(
+            f"masks of {video.width} x {video.height} px, as the frames of {video.path}",
+            f"{masks.width} x {masks.height} px in {masks.path}",
+            "Make the masks at the size of the recording.",
+        )
+    if not masks.is_single and video.n_frames not in (None, masks.n_masks):
+        raise _unequal(video, masks, f"{video.n_frames}")
+    return _pairs(video, masks)
+
+
+def _pairs(video: Video, masks: MaskStream) -> Iterator[tuple[Frame, Array]]:
+    stream = masks.masks()
+    for frame in video.frames():
+        mask = next(stream, None)
+        if mask is None:
+            raise _unequal(video, masks, f"more than {masks.n_masks}")
+        yield frame, mask
+
+
+def _unequal(video: Video, masks: MaskStream, frames: str) -> UserError:
+    return UserError(
+        f"one mask for each frame of {video.path} ({frames} frames)",
+        f"{masks.n_masks} masks in {masks.path}",
+        "Which mask belongs to which frame is unknown, so that no trace of the outline can be "
+        "drawn. Make the masks from this very file; or give one mask alone: motion, and with it "
+        "beats and times, can be measured inside it.",
+    )

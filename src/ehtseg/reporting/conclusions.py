@@ -1,0 +1,128 @@
+"""What can be concluded from a recording and what cannot, in sentences with their reasons."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+import numpy as np
+
+from ehtseg.measuring.beats import BeatFinding
+from ehtseg.measuring.quality import FEWEST_BEATS, MASK_TRACES, Flag
+from ehtseg.measuring.traces import Choice, Traces
+from ehtseg.reporting.report import Clock, Event
+
+LENGTHS = ("major_axis", "extent")
+MISSED = 0.1  # share of frames without a value from which a trace is not used
+TIMES = "rates in beats a minute, times in ms and velocities"
+
+
+def can_conclude(
+    clock: Clock, choice: Choice | None, finding: BeatFinding | None, um_per_px: float | None
+) -> tuple[str, ...]:
+    """Sentences that hold."""
+    return tuple(_can(clock, choice, finding, um_per_px))
+
+
+def cannot_conclude(
+    traces: Traces,
+    clock: Clock,
+    finding: BeatFinding | None,
+    flags: Sequence[Flag],
+    events: Sequence[Event],
+    one_mask: bool,
+) -> tuple[str, ...]:
+    """Sentences on what this recording does not allow to say, each with the reason and the cure."""
+    return (
+        *_not_of_beats(clock, finding),
+        *_not_of_units(traces, clock),
+        *_not_of_shapes(traces, one_mask),
+        *(flag.reason for flag in flags if flag.code == "few_frames_in_upstroke"),
+        *_not_of_events(traces, clock, events),
+    )
+
+
+def _can(
+    clock: Clock, choice: Choice | None, finding: BeatFinding | None, um_per_px: float | None
+) -> Iterator[str]:
+    if choice is None or finding is None:
+        yield "The tables of frames hold what was seen of each; nothing follows for the tissue."
+        return
+    number = len(finding.accepted)
+    if finding.verdict == "not beating":
+        yield f"In this recording the tissue does not beat: {'; '.join(finding.reasons)}."
+    elif number == 1 or finding.verdict == "beating":
+        yield f"{number} contraction{'s' * (number > 1)} at the times in beats.csv."
+    elif number:
+        yield f"{number} movements that may be beats stand in beats.csv; no numbers follow."
+    else:
+        yield "The tables of frames hold what was seen of each; nothing follows for the tissue."
+    if finding.verdict == "beating":
+        unit = "in um" if um_per_px else "in px and in per cent"
+        kind = "with their spread" if number >= FEWEST_BEATS else "as single values"
+        yield f"Intervals, amplitude ({unit}) and durations of the beats, {kind}."
+    if finding.verdict == "beating" and not clock.is_known:
+        yield "Times in frames, and ratios of times: they need no frame rate."
+
+
+def _not_of_beats(clock: Clock, finding: BeatFinding | None) -> Iterator[str]:
+    if finding is None:
+        yield "Whether the tissue beats: no trace has values in nine tenths of the frames."
+        return
+    number = len(finding.accepted)
+    if finding.verdict == "cannot tell":
+        yield f"Whether and how regularly the tissue beats: {'; '.join(_told(clock, finding))}."
+    if number == 1:
+        yield "Rate and irregularity: a single beat has no interval."
+    elif finding.verdict == "beating" and number < FEWEST_BEATS:
+        yield f"Irregularity: {number} beats are too few, {FEWEST_BEATS} are needed."
+
+
+def _told(clock: Clock, finding: BeatFinding) -> tuple[str, ...]:
+    """The reasons; those that count seconds hold only where the rate is known."""
+    if clock.is_known:
+        return finding.reasons
+    return (*finding.reasons, f"seconds counted as if at {clock.nominal_fps:g} frames/s")
+
+
+def _not_of_units(traces: Traces, clock: Clock) -> Iterator[str]:
+    if not clock.is_known:
+        yield (
+            f"{TIMES[0].upper()}{TIMES[1:]}: the frame rate is unknown. Give it with --fps; until "
+            "then times are in frames, and frames are taken as evenly spaced."
+        )
+    if traces.um_per_px is None:
+        yield "Lengths in um and areas in mm²: the pixel size is unknown; give --um-per-px."
+
+
+def _not_of_shapes(traces: Traces, one_mask: bool) -> Iterator[str]:
+    if one_mask:
+        yield "Shape over time: one mask stands for all frames; only motion in it is measured."
+    refused = [bool(words) for words in traces.texts.get("refused", ())]
+    cut = [bool(words) for words in traces.texts.get("touches", ())]
+    empty = np.array(traces.columns.get("parts", np.ones(1))) == 0
+    if empty.any():
+        yield f"Anything in {int(empty.sum())} of {len(empty)} frames: no tissue is found in them."
+    if any(cut) and np.mean(refused) > MISSED:
+        what = "length, fractional shortening by length"
+        yield (
+            f"Sizes that leave the picture ({what}, or width): in {sum(cut)} of {len(cut)} frames "
+            "the tissue touches its edge; frames.csv says which. Motion and the other sizes stand."
+        )
+
+
+def _not_of_events(traces: Traces, clock: Clock, events: Sequence[Event]) -> Iterator[str]:
+    if events and not clock.is_known:
+        yield "Effects of events: without a frame rate their place in the recording is unknown."
+        return
+    end_s = float(traces.time_s[-1]) if len(traces.time_s) else 0.0
+    for event in events:
+        if event.time_s > end_s:
+            yield (
+                f"The effect of “{event.label}” at {event.time_s:g} s: it lies outside the "
+                f"recording, which ends at {end_s:.1f} s."
+            )
+
+
+def measured_by(name: str) -> str:
+    """In words, what a trace is read from."""
+    return "the outline" if name.startswith(MASK_TRACES) else "optical flow inside the mask"

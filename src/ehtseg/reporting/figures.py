@@ -1,0 +1,140 @@
+"""Figures of one recording for a paper: the trace with its beats, and the beats over each other.
+
+Colours are those of Okabe and Ito (2008), told apart under every colour blindness; marks differ in
+shape as well. SVG keeps its text as text.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import matplotlib as mpl
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from ehtseg.measuring.beat import above_rest
+from ehtseg.measuring.beats import BeatFinding
+from ehtseg.measuring.traces import stem
+from ehtseg.records import Array
+from ehtseg.reporting.report import Clock, Report
+
+INK, GREY, BLUE, VERMILION = "#1a1a1a", "#8a8a8a", "#0072b2", "#d55e00"
+INCHES = (7.2, 2.5)  # a page of two columns
+WIDE_INCHES = 5.0  # of it the trace
+DOTS_PER_INCH = 300
+MOST_POINTS = 4000  # a line of more would only be thicker
+MOST_BEATS = 60  # drawn over each other
+WORDS = {
+    "major_axis": "shortening of the long axis",
+    "contraction": "shortening (optical flow)",
+    "post_shortening": "shortening between the posts",
+    "extent": "shortening end to end",
+    "area": "loss of area",
+    "mid_width": "gain of mid-width",
+    "perimeter": "gain of outline",
+    "displacement": "mean displacement",
+}
+STYLE: Any = {
+    "svg.fonttype": "none",
+    "svg.hashsalt": "ehtseg",
+    "font.size": 8,
+    "font.family": "sans-serif",
+    "axes.linewidth": 0.6,
+    "axes.edgecolor": INK,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "legend.frameon": False,
+}
+
+
+def write_figures(report: Report, folder: Path) -> None:
+    """trace.svg and trace.png."""
+    with mpl.rc_context(STYLE):
+        figure = trace_figure(report)
+        figure.savefig(folder / "trace.svg", metadata={"Date": None, "Title": report.name})
+        figure.savefig(folder / "trace.png", dpi=DOTS_PER_INCH)
+
+
+def trace_figure(report: Report) -> Figure:
+    """The trace from start to end, and its accepted beats laid over each other."""
+    page = Figure(INCHES, layout="constrained")
+    if report.choice is None or report.finding is None:
+        axes = page.subplots()
+        axes.set_axis_off()
+        axes.text(0.5, 0.5, "no trace: " + "; ".join(report.cannot[:1]), ha="center", wrap=True)
+        return page
+    left, right = page.subplots(1, 2, width_ratios=(WIDE_INCHES, INCHES[0] - WIDE_INCHES))
+    _draw_trace(left, report, report.finding)
+    _draw_beats(right, report.finding, report.clock)
+    left.set_ylabel(label(report.choice.name))
+    return page
+
+
+def label(trace: str) -> str:
+    """The words of an axis for a trace that was turned so that contraction is up.
+
+    >>> label("major_axis_um"), label("area_mm2")
+    ('shortening of the long axis (µm)', 'loss of area (mm²)')
+    """
+    unit = trace.removeprefix(f"{stem(trace)}_")
+    written = {"um": "µm", "mm2": "mm²"}.get(unit, unit)
+    return f"{WORDS[stem(trace)]} ({written})"
+
+
+def relaxed_level(finding: BeatFinding) -> float:
+    """The level that is drawn as zero: the median of the relaxed line, else of the trace."""
+    known = finding.baseline[np.isfinite(finding.baseline)]
+    return float(np.median(known if len(known) else finding.x))
+
+
+def thinned(time_s: Array, x: Array, most: int = MOST_POINTS) -> tuple[Array, Array]:
+    """A line of at most about `most` points that looks the same: lowest and highest of each bin."""
+    if len(x) <= most:
+        return time_s, x
+    parts = np.array_split(np.arange(len(x)), most // 2)
+    kept = sorted({int(k) for p in parts for k in (p[np.argmin(x[p])], p[np.argmax(x[p])])})
+    return time_s[kept], x[kept]
+
+
+def _draw_trace(axes: Axes, report: Report, finding: BeatFinding) -> None:
+    zero, scale = relaxed_level(finding), _per_s(report.clock)
+    time_s, x = thinned(finding.time_s, finding.x)
+    axes.plot(time_s * scale, x - zero, color=INK, linewidth=0.7)
+    line_s, line = thinned(finding.time_s, finding.baseline)
+    axes.plot(line_s * scale, line - zero, color=GREY, linewidth=0.7, linestyle="--")
+    marks = {"accepted": (BLUE, "o"), "rejected": (VERMILION, "X")}
+    for word, (colour, mark) in marks.items():
+        chosen = [beat for beat in finding.beats if beat.accepted == (word == "accepted")]
+        at_s = np.array([beat.peak_s for beat in chosen])
+        level = np.interp(at_s, finding.time_s, finding.x) - zero
+        drawn: dict[str, Any] = {"color": colour, "markersize": 3.5, "linestyle": "none"}
+        axes.plot(at_s * scale, level, marker=mark, label=f"{word} ({len(chosen)})", **drawn)
+    for event in report.events if report.clock.is_known else ():
+        if event.time_s <= finding.time_s[-1]:
+            axes.axvline(event.time_s, color=VERMILION, linewidth=0.6, linestyle=":")
+            axes.text(event.time_s, 1, event.label, transform=axes.get_xaxis_transform(), size=6)
+    axes.set_xlabel(f"time ({report.clock.unit})")
+    axes.legend(loc="lower left", bbox_to_anchor=(0, 1), ncols=2, borderaxespad=0, fontsize=7)
+
+
+def _draw_beats(axes: Axes, finding: BeatFinding, clock: Clock) -> None:
+    """Accepted beats above their relaxed level, laid over each other at the 50 % upstroke."""
+    scale = _per_s(clock)
+    beats = [beat for beat in finding.accepted if np.isfinite(beat.t50_s)]
+    middle = max(0, (len(beats) - MOST_BEATS) // 2)
+    shown = beats[middle : middle + MOST_BEATS]
+    for beat in shown:
+        near = (finding.time_s >= beat.onset_s - 0.1) & (finding.time_s <= beat.end_s + 0.1)
+        time_s, x = finding.time_s[near], finding.x[near]
+        y = above_rest(beat, time_s, x)
+        axes.plot((time_s - beat.t50_s) * scale, y, color=BLUE, linewidth=0.5, alpha=0.6)
+    axes.axvline(0, color=GREY, linewidth=0.5)
+    axes.set_xlabel(f"from 50 % upstroke ({clock.unit})")
+    axes.set_title(f"{len(shown)} of {len(beats)} beats", size=7, loc="left")
+
+
+def _per_s(clock: Clock) -> float:
+    """Units of time per second of the inner clock."""
+    return clock.tell("time_s", 1.0)[1]

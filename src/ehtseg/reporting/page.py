@@ -1,0 +1,140 @@
+"""One HTML page for each recording and one for a batch: complete in themselves, offline, printable.
+
+Pictures, data and script stand inside the page. Everything that comes from a user is escaped by
+the template engine; the data block escapes `<` as JSON allows.
+"""
+
+from __future__ import annotations
+
+import base64
+import io
+import json
+import math
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from jinja2 import Environment, PackageLoader, StrictUndefined, select_autoescape
+from PIL import Image
+
+from ehtseg.records import Array, written_whole
+from ehtseg.reporting.conclusions import measured_by
+from ehtseg.reporting.figures import label, relaxed_level, thinned
+from ehtseg.reporting.report import Report
+from ehtseg.reporting.tables import cell, write_rows
+
+MOST_POINTS = 60_000  # of the zoomable trace; longer ones keep lowest and highest of each bin
+LARGEST_PX = 900  # side of the picture in the page
+HEADLINES = (
+    "beat_rate_bpm", "beat_rate_per_1000_frames", "cv_rr", "amplitude_um", "amplitude_px", "fs_pct",
+    "ttp10_ms", "ttp10_frames", "cd50_ms", "cd50_frames", "rt50_ms", "rt50_frames",
+)  # fmt: skip
+
+
+def write_page(report: Report, path: Path) -> None:
+    """The page of one recording."""
+    page = _templates().get_template("recording.html.j2")
+    context = {
+        "report": report,
+        "picture": as_data_url(report.picture),
+        "data": inline_json(trace_data(report)),
+        "beat_columns": list(report.beats[0]) if report.beats else [],
+        "parameter_columns": list(report.parameters[0]) if report.parameters else [],
+        "measured_by": measured_by(report.choice.name) if report.choice else "",
+        "label": label(report.choice.name) if report.choice else "",
+    }
+    path.write_text(page.render(context), encoding="utf-8")
+
+
+def write_batch(records: list[tuple[str, dict[str, Any]]], out: Path) -> None:
+    """summary.csv and index.html of all recordings in `out`; (folder name, record.json) each."""
+    with written_whole(out / "summary.csv") as beside:
+        write_rows(beside, (record["summary"] for _, record in records), ("recording",))
+    page = _templates().get_template("batch.html.j2")
+    with written_whole(out / "index.html") as beside:
+        text = page.render({"records": records, "columns": told_of(records)})
+        beside.write_text(text, encoding="utf-8")
+
+
+def told_of(records: list[tuple[str, dict[str, Any]]]) -> list[str]:
+    """The parameters that a batch's page shows: those of `HEADLINES` that some recording has."""
+    present = {name for _, record in records for name in record["summary"]}
+    return [name for name in HEADLINES if name in present]
+
+
+def trace_data(report: Report) -> dict[str, Any]:
+    """What the script draws: the trace, its relaxed line, beats and events."""
+    finding, clock = report.finding, report.clock
+    if finding is None or report.choice is None:
+        return {}
+    zero, scale = relaxed_level(finding), clock.tell("time_s", 1.0)[1]
+    time_s, x = thinned(finding.time_s, finding.x, MOST_POINTS)
+    line = np.interp(time_s, finding.time_s, finding.baseline) - zero
+    events = [[event.time_s, event.label] for event in report.events] if clock.is_known else []
+    return {
+        "time": _rounded(time_s * scale),
+        "x": _rounded(x - zero),
+        "rest": [] if np.isnan(line).any() else _rounded(line),
+        "beats": [
+            [
+                _number(beat.t50_s * scale),
+                _number(beat.peak_s * scale),
+                _number(float(np.interp(beat.peak_s, finding.time_s, finding.x)) - zero),
+                beat.accepted,
+                beat.reason,
+            ]
+            for beat in finding.beats
+        ],
+        "events": events,
+        "xLabel": f"time ({clock.unit})",
+        "yLabel": label(report.choice.name),
+    }
+
+
+def as_data_url(picture: Array) -> str:
+    """A picture, uint8 (H, W, 3), as the address of itself."""
+    image = Image.fromarray(picture)
+    image.thumbnail((LARGEST_PX, LARGEST_PX))
+    file = io.BytesIO()
+    image.save(file, "PNG", optimize=True)
+    return "data:image/png;base64," + base64.b64encode(file.getvalue()).decode()
+
+
+def inline_json(content: dict[str, Any]) -> str:
+    """JSON that can stand inside a script element: nothing in it can end the element.
+
+    >>> inline_json({"a": "</script>"})
+    '{"a": "\\\\u003c/script>"}'
+    """
+    return json.dumps(content, ensure_ascii=False, allow_nan=False).replace("<", "\\u003c")
+
+
+def shown(value: Any) -> str:
+    """A value as a page shows it: four significant digits, words as they are.
+
+    >>> shown(0.123456), shown(float("nan")), shown(12345.6), shown(True)
+    ('0.1235', '', '12346', 'yes')
+    """
+    if isinstance(value, float) and math.isfinite(value):
+        return f"{value:.0f}" if abs(value) >= 1000 else f"{value:.4g}"
+    return str(cell(value))
+
+
+def _templates() -> Environment:
+    templates = Environment(
+        loader=PackageLoader("ehtseg.reporting", "templates"),
+        autoescape=select_autoescape(enabled_extensions=("html", "j2")),
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    templates.filters["shown"] = shown
+    return templates
+
+
+def _rounded(values: Array) -> list[float]:
+    return [float(f"{value:.6g}") for value in values]
+
+
+def _number(value: float) -> float | None:
+    return float(f"{value:.6g}") if math.isfinite(value) else None

@@ -1,0 +1,132 @@
+// The trace as SVG: wheel zooms in time, drag moves, double click shows all again.
+(() => {
+  const data = JSON.parse(document.getElementById("data").textContent);
+  const svg = document.getElementById("trace");
+  if (!data.time) return;
+  const edge = { left: 62, right: 12, top: 22, bottom: 40 };
+  const first = data.time[0], last = data.time[data.time.length - 1];
+  let view = [first, last];
+
+  const element = (name, attributes, text) => {
+    const made = document.createElementNS("http://www.w3.org/2000/svg", name);
+    for (const key in attributes) made.setAttribute(key, attributes[key]);
+    if (text !== undefined) made.textContent = text;
+    svg.appendChild(made);
+    return made;
+  };
+  const ticks = (low, high, about) => {
+    const raw = (high - low) / about, power = 10 ** Math.floor(Math.log10(raw));
+    const step = [1, 2, 5, 10].map(n => n * power).find(n => n >= raw);
+    const found = [];
+    for (let k = Math.ceil(low / step); k * step <= high; k++) found.push(+(k * step).toPrecision(12));
+    return found;
+  };
+  // index of the first value that is not below `at`
+  const place = at => {
+    let low = 0, high = data.time.length;
+    while (low < high) {
+      const middle = (low + high) >> 1;
+      if (data.time[middle] < at) low = middle + 1; else high = middle;
+    }
+    return low;
+  };
+
+  function draw() {
+    const width = svg.clientWidth || 960, height = svg.clientHeight || 320;
+    svg.setAttribute("viewBox", `0 0 ${width} ${height}`);
+    svg.replaceChildren();
+    const from = Math.max(0, place(view[0]) - 1), to = Math.min(data.time.length, place(view[1]) + 2);
+    let low = Infinity, high = -Infinity;
+    for (let k = from; k < to; k++) {
+      low = Math.min(low, data.x[k]);
+      high = Math.max(high, data.x[k]);
+    }
+    const spare = (high - low || 1) * 0.06;
+    low -= spare;
+    high += spare;
+    const right = width - edge.right, bottom = height - edge.bottom;
+    const X = t => edge.left + (t - view[0]) / (view[1] - view[0]) * (right - edge.left);
+    const Y = v => bottom - (v - low) / (high - low) * (bottom - edge.top);
+    const inside = t => t !== null && t >= view[0] && t <= view[1];
+
+    for (const t of ticks(view[0], view[1], width / 90)) {
+      element("line", { x1: X(t), x2: X(t), y1: bottom, y2: bottom + 4, stroke: "#1a1a1a" });
+      element("text", { x: X(t), y: bottom + 16, "text-anchor": "middle" }, t);
+    }
+    for (const v of ticks(low, high, 6)) {
+      element("line", { x1: edge.left, x2: right, y1: Y(v), y2: Y(v), stroke: "#eeeeee" });
+      element("text", { x: edge.left - 6, y: Y(v) + 4, "text-anchor": "end" }, v);
+    }
+    element("path", { d: `M${edge.left} ${edge.top}V${bottom}H${right}`, fill: "none", stroke: "#1a1a1a" });
+    element("text", { x: (edge.left + right) / 2, y: height - 6, "text-anchor": "middle" }, data.xLabel);
+    element("text", { x: 12, y: (edge.top + bottom) / 2, "text-anchor": "middle",
+      transform: `rotate(-90 12 ${(edge.top + bottom) / 2})` }, data.yLabel);
+
+    const clip = element("clipPath", { id: "inside" });
+    clip.appendChild(element("rect", { x: edge.left, y: edge.top, width: right - edge.left, height: bottom - edge.top }));
+    const line = (values, attributes) => {
+      const points = [];
+      for (let k = from; k < to; k++) points.push(X(data.time[k]).toFixed(1) + "," + Y(values[k]).toFixed(1));
+      element("polyline", { points: points.join(" "), fill: "none", "clip-path": "url(#inside)", ...attributes });
+    };
+    if (data.rest.length) line(data.rest, { stroke: "#8a8a8a", "stroke-dasharray": "5 4" });
+    line(data.x, { stroke: "#1a1a1a", "stroke-width": 1.1 });
+    for (const [at, words] of data.events.filter(event => inside(event[0]))) {
+      element("line", { x1: X(at), x2: X(at), y1: edge.top, y2: bottom, stroke: "#d55e00", "stroke-dasharray": "2 3" });
+      element("text", { x: X(at) + 3, y: edge.top + 10, fill: "#9b2c00" }, words);
+    }
+    data.beats.forEach(([t50, peak, level, accepted, reason], number) => {
+      if (!inside(peak)) return;
+      const [x, y] = [X(peak), Y(level)];
+      const mark = accepted
+        ? element("circle", { cx: x, cy: y, r: 4, fill: "#0072b2" })
+        : element("path", { d: `M${x - 4} ${y - 4}l8 8m0-8l-8 8`, stroke: "#d55e00", "stroke-width": 2 });
+      const told = document.createElementNS("http://www.w3.org/2000/svg", "title");
+      told.textContent = `beat ${number}: ${accepted ? "accepted" : "not accepted"}${reason ? ", " + reason : ""}`;
+      mark.appendChild(told);
+      if (accepted && inside(t50)) {
+        element("line", { x1: X(t50), x2: X(t50), y1: bottom, y2: bottom - 8, stroke: "#0072b2", "stroke-width": 2 });
+      }
+    });
+  }
+
+  function show(low, high) {
+    const shortest = Math.max((last - first) / 5000, 1e-6);
+    const length = Math.min(Math.max(high - low, shortest), last - first);
+    const start = Math.min(Math.max(low, first), last - length);
+    view = [start, start + length];
+    draw();
+  }
+  const share = event => {
+    const box = svg.getBoundingClientRect();
+    return (event.clientX - box.left - edge.left) / (box.width - edge.left - edge.right);
+  };
+  svg.addEventListener("wheel", event => {
+    event.preventDefault();
+    const factor = event.deltaY > 0 ? 1.25 : 0.8, length = view[1] - view[0];
+    const at = view[0] + share(event) * length;
+    show(at - (at - view[0]) * factor, at + (view[1] - at) * factor);
+  }, { passive: false });
+  let held = null;
+  svg.addEventListener("pointerdown", event => {
+    held = { at: share(event), view: [...view] };
+    svg.setPointerCapture(event.pointerId);
+  });
+  svg.addEventListener("pointermove", event => {
+    if (!held) return;
+    const moved = (held.at - share(event)) * (held.view[1] - held.view[0]);
+    show(held.view[0] + moved, held.view[1] + moved);
+  });
+  svg.addEventListener("pointerup", () => { held = null; });
+  svg.addEventListener("dblclick", () => show(first, last));
+  const zoom = factor => {
+    const middle = (view[0] + view[1]) / 2, half = (view[1] - view[0]) / 2 * factor;
+    show(middle - half, middle + half);
+  };
+  document.getElementById("in").onclick = () => zoom(0.5);
+  document.getElementById("out").onclick = () => zoom(2);
+  document.getElementById("all").onclick = () => show(first, last);
+  addEventListener("resize", draw);
+  addEventListener("beforeprint", draw);
+  draw();
+})();

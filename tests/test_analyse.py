@@ -1,0 +1,237 @@
+"""Recordings to beats and pages, end to end; what bad input still allows to conclude."""
+
+from __future__ import annotations
+
+import csv
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from conftest import shared
+from ehtseg.jobs.analyse import AnalyseResult, analyse
+from ehtseg.jobs.analysis import FILES, Facts
+from ehtseg.records import UserError
+from ehtseg.reporting.report import read_event
+from heartbeats import PERIOD, beating, phases, write_recording
+
+
+def rows(path: Path) -> list[dict[str, str]]:
+    with open(path, encoding="utf-8") as file:
+        return list(csv.DictReader(file))
+
+
+def one(
+    tmp_path: Path,
+    frames: np.ndarray,
+    masks: np.ndarray,
+    facts: Facts | None = None,
+) -> AnalyseResult:
+    """One recording analysed with its masks."""
+    source = write_recording(tmp_path, "film", frames, masks)
+    (result,) = analyse(
+        [source], tmp_path / "out", masks=tmp_path / "masks", facts=facts or Facts(fps=20)
+    )
+    return result
+
+
+def said(result: AnalyseResult, key: str) -> str:
+    assert result.record is not None, result.reason
+    return " ".join(result.record[key])
+
+
+def summary(result: AnalyseResult) -> dict[str, Any]:
+    assert result.record is not None, result.reason
+    found: dict[str, Any] = result.record["summary"]
+    return found
+
+
+def test_a_beating_strip_end_to_end(tmp_path: Path) -> None:
+    frames, masks = beating(phases(160))
+    result = one(
+        tmp_path, frames, masks, Facts(fps=20, um_per_px=4, events=(read_event("3 wash"),))
+    )
+    folder = tmp_path / "out" / "film"
+    assert result.folder == folder
+    assert {path.name for path in folder.iterdir()} == set(FILES)
+    assert summary(result)["verdict"] == "beating"
+    beats = rows(folder / "beats.csv")
+    assert [beat["accepted"] for beat in beats] == ["yes"] * 8
+    numbers = {row["parameter"]: row for row in rows(folder / "kinetics.csv")}
+    assert float(numbers["beat_rate_bpm"]["median"]) == pytest.approx(60, rel=0.01)
+    assert all(row["how"] for row in numbers.values())
+    intervals = np.diff([float(beat["t50_s"]) for beat in beats])
+    assert intervals == pytest.approx(PERIOD / 20, abs=0.02)
+    table = rows(folder / "frames.csv")
+    assert len(table) == 160
+    assert float(table[3]["time_s"]) == pytest.approx(0.15)
+    assert json.loads((folder / "qc.json").read_text())["verdict"] == "beating"
+    assert "<svg" in (folder / "report.html").read_text()
+    assert rows(tmp_path / "out" / "summary.csv")[0]["recording"] == "film"
+
+
+def test_the_real_microbundle_from_its_masks(tmp_path: Path) -> None:
+    data = shared("data/eht_d1t3")
+    (result,) = analyse([data], tmp_path, masks=data / "masks")
+    beats = rows(tmp_path / "eht_d1t3" / "beats.csv")
+    assert summary(result)["verdict"] == "beating"
+    assert [beat["accepted"] for beat in beats] == ["yes"] * 8
+    times_s = [float(beat["t50_s"]) for beat in beats]
+    assert np.median(np.diff(times_s)) * 30 == pytest.approx(24.1, rel=0.01)
+
+
+def test_unchanged_results_stay_and_a_failure_stops_nobody(tmp_path: Path) -> None:
+    frames, masks = beating(phases(60))
+    good = write_recording(tmp_path, "good", frames, masks)
+    bad = write_recording(tmp_path, "bad", frames, masks[:50])
+    told = Facts(fps=20)
+
+    def again(facts: Facts) -> list[AnalyseResult]:
+        return analyse([bad, good], tmp_path / "out", masks=tmp_path / "masks", facts=facts)
+
+    first, second, third = again(told), again(told), again(Facts(fps=25))
+    assert [result.status for result in first] == ["failed", "done"]
+    assert "60 frames" in first[0].reason
+    assert "50 masks" in first[0].reason
+    assert "one mask alone" in first[0].reason
+    assert [result.status for result in second] == ["failed", "unchanged"]
+    assert third[1].status == "done"
+    assert not (tmp_path / "out" / "bad").exists()
+
+
+def test_masks_that_change_are_read_again(tmp_path: Path) -> None:
+    frames, masks = beating(phases(60))
+    assert one(tmp_path, frames, masks).status == "done"
+    assert one(tmp_path, frames, np.roll(masks, 1, axis=1)).status == "done"
+
+
+def test_one_mask_for_all_frames_gives_motion(tmp_path: Path) -> None:
+    frames, masks = beating(phases(160))
+    result = one(tmp_path, frames, masks[:1])
+    assert summary(result)["trace"] == "contraction_px"
+    assert summary(result)["beats"] == 8
+    assert "one mask stands for all frames" in said(result, "cannot_be_concluded")
+
+
+def test_a_still_video_does_not_beat(tmp_path: Path) -> None:
+    frames, masks = beating(np.zeros(120))
+    result = one(tmp_path, frames, masks)
+    assert summary(result)["verdict"] != "beating"
+    assert "no numbers" in said(result, "can_be_concluded")
+    assert not rows(tmp_path / "out" / "film" / "kinetics.csv")
+
+
+def test_one_beat_has_no_rate(tmp_path: Path) -> None:
+    frames, masks = beating(phases(80, period=1000, first=30))
+    result = one(tmp_path, frames, masks)
+    assert summary(result)["beats"] == 1
+    assert "1 contraction at" in said(result, "can_be_concluded")
+    assert "a single beat has no interval" in said(result, "cannot_be_concluded")
+
+
+def test_no_tissue_says_so(tmp_path: Path) -> None:
+    frames, masks = beating(phases(60))
+    result = one(tmp_path, frames, np.zeros_like(masks))
+    assert summary(result)["verdict"] == "cannot tell"
+    assert "no tissue is found" in said(result, "flags")
+    assert "60 of 60 frames" in said(result, "cannot_be_concluded")
+
+
+def test_a_lost_mask_now_and_then_makes_no_beat(tmp_path: Path) -> None:
+    frames, masks = beating(phases(160))
+    masks[[35, 76, 118]] = 0
+    result = one(tmp_path, frames, masks)
+    assert summary(result)["beats"] == 8
+    assert "3 of 160 frames" in said(result, "cannot_be_concluded")
+
+
+def test_tissue_that_leaves_the_picture_is_refused_its_length_only(tmp_path: Path) -> None:
+    frames, masks = beating(phases(160), np.full(160, 24.0))
+    result = one(tmp_path, frames, masks)
+    assert summary(result)["verdict"] == "beating"
+    assert "Sizes that leave the picture" in said(result, "cannot_be_concluded")
+    table = rows(tmp_path / "out" / "film" / "frames.csv")
+    assert {row["major_axis_px"] for row in table} == {""}
+    assert "length refused" in table[0]["refused"]
+
+
+def test_hard_masks_that_stand_still_between_steps_do_not_win(tmp_path: Path) -> None:
+    frames, soft = beating(phases(160))
+    result = one(tmp_path, frames, soft >= 0.5)
+    assert summary(result)["trace"] == "contraction_px"
+    assert summary(result)["beats"] == 8
+
+
+def test_a_beat_removed_by_hand_stays_removed(tmp_path: Path) -> None:
+    frames, masks = beating(phases(160))
+    one(tmp_path, frames, masks)
+    folder = tmp_path / "out" / "film"
+    third = rows(folder / "beats.csv")[2]
+    edits = f"# a twitch of the stage\naction,time_s\nremove,{third['peak_s']}\n"
+    (folder / "beats_edit.csv").write_text(edits)
+    again = one(tmp_path, frames, masks)
+    assert again.status == "done"
+    assert summary(again)["beats"] == 7
+    row = rows(folder / "beats.csv")[2]
+    assert (row["accepted"], row["reason"]) == ("no", "removed by hand")
+    assert (folder / "beats_edit.csv").read_text() == edits
+    assert one(tmp_path, frames, masks).status == "unchanged"
+
+
+def test_five_frames_a_second_is_too_slow_for_upstrokes(tmp_path: Path) -> None:
+    frames, masks = beating(phases(640)[::4])
+    result = one(tmp_path, frames, masks, Facts(fps=5))
+    assert "few_frames_in_upstroke" in json.dumps(
+        json.loads((tmp_path / "out" / "film" / "qc.json").read_text())["flags"]
+    )
+    assert "Record at a higher frame rate" in said(result, "cannot_be_concluded")
+
+
+def test_without_a_frame_rate_times_are_in_frames(tmp_path: Path) -> None:
+    frames, masks = beating(phases(160))
+    result = one(tmp_path, frames, masks, Facts(events=(read_event("3 wash"),)))
+    beats = rows(tmp_path / "out" / "film" / "beats.csv")
+    assert not [name for name in beats[0] if name.endswith(("_s", "_ms"))]
+    intervals = np.diff([float(beat["t50_frames"]) for beat in beats])
+    assert intervals == pytest.approx(PERIOD, abs=0.4)
+    assert "time_s" not in rows(tmp_path / "out" / "film" / "frames.csv")[0]
+    assert "the frame rate is unknown" in said(result, "cannot_be_concluded")
+    assert "Effects of events" in said(result, "cannot_be_concluded")
+
+
+def test_ten_frames_cannot_tell(tmp_path: Path) -> None:
+    frames, masks = beating(phases(10))
+    result = one(tmp_path, frames, masks)
+    assert summary(result)["verdict"] == "cannot tell"
+    assert said(result, "cannot_be_concluded")
+
+
+@pytest.mark.parametrize("count", [1, 2])
+def test_hardly_any_frame_is_still_told_of(tmp_path: Path, count: int) -> None:
+    frames, masks = beating(phases(count))
+    assert summary(one(tmp_path, frames, masks))["verdict"] == "cannot tell"
+
+
+def test_an_event_outside_the_recording_is_named(tmp_path: Path) -> None:
+    frames, masks = beating(phases(100))
+    facts = Facts(fps=20, events=(read_event("00:12:30 isoprenaline 1 uM"),))
+    told = said(one(tmp_path, frames, masks, facts), "cannot_be_concluded")
+    assert "“isoprenaline 1 uM” at 750 s" in told
+    assert "ends at 5.0 s" in told or "ends at 4.9 s" in told
+
+
+def test_masks_of_another_size_are_refused(tmp_path: Path) -> None:
+    frames, masks = beating(phases(30))
+    result = one(tmp_path, frames, masks[:, :-2])
+    assert result.status == "failed"
+    assert "128 x 72 px" in result.reason
+    assert "128 x 70 px" in result.reason
+
+
+def test_a_network_or_masks_but_not_both(tmp_path: Path) -> None:
+    frames, masks = beating(phases(30))
+    source = write_recording(tmp_path, "film", frames, masks)
+    with pytest.raises(UserError, match="neither"):
+        analyse([source], tmp_path / "out")
