@@ -1,4 +1,4 @@
-"""The command line: the story from labelled frames to masks, and every bad input in one paragraph."""
+"""The command line: from labelled frames to masks, and bad input answered in one paragraph."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ from pathlib import Path
 import av
 import numpy as np
 import pytest
-from conftest import tissue_frame, write_labelled
 from PIL import Image
 
+from conftest import tissue_frame, write_labelled
 from ehtseg.doors import cli
 
 Cli = Callable[..., tuple[int, str, str]]

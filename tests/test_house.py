@@ -1,4 +1,4 @@
-"""The floor plan: the tree in the README, the directions of imports, and the sizes of house.md."""
+"""The floor plan: the tree of docs/plan.md, the directions of imports, and the sizes of files."""
 
 from __future__ import annotations
 
@@ -39,9 +39,10 @@ def uphill(room: str, imports: set[str]) -> set[str]:
 
 
 def planned_files() -> set[str]:
-    """The files that the README's tree names, below src/ehtseg."""
-    block = re.search(r"```text\nsrc/ehtseg/\n(.*?)```", (ROOT / "README.md").read_text(), re.S)
-    assert block, "the README prints no tree"
+    """The files that the floor plan names, below src/ehtseg."""
+    text = (ROOT / "docs" / "plan.md").read_text(encoding="utf-8")
+    block = re.search(r"```text\nsrc/ehtseg/\n(.*?)```", text, re.S)
+    assert block, "docs/plan.md prints no tree"
     files, room = set(), ""
     for line in block[1].splitlines():
         name = line.split()[0]
@@ -84,15 +85,18 @@ def test_a_file_keeps_the_manners(path: Path) -> None:
             assert caught not in (None, "Exception", "BaseException"), "a broad except hides bugs"
 
 
-def test_the_readme_names_every_file_and_no_other() -> None:
+def test_the_plan_names_every_file_and_no_other() -> None:
     on_disk = {str(p.relative_to(SOURCE)) for p in FILES if p.name != "__init__.py"}
     planned = planned_files()
     assert planned - on_disk == set(), "planned, but not on disk"
     assert on_disk - planned == set(), "on disk, but not in the plan"
 
 
-def test_the_readme_is_short() -> None:
-    assert len((ROOT / "README.md").read_text().splitlines()) <= 150
+def test_the_readme_is_short_and_names_every_room() -> None:
+    lines = (ROOT / "README.md").read_text(encoding="utf-8").splitlines()
+    assert len(lines) <= 150
+    rooms = [line.split()[0] for line in lines if re.match(r"  [a-z]+(/|\.py) ", line)]
+    assert [room.removesuffix("/").removesuffix(".py") for room in rooms] == ORDER[:-1]
 
 
 def test_the_rules_can_fail() -> None:

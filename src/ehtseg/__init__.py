@@ -31,11 +31,12 @@ _HOME = {
     "train": "ehtseg.learning.train",
     "evaluate": "ehtseg.learning.evaluate",
     "segment": "ehtseg.jobs.segment",
+    "analyse": "ehtseg.jobs.analyse",
     "open_run": "ehtseg.seeing.run_folder",
     "predict": "ehtseg.seeing.predict",
     "doctor": "ehtseg.jobs.doctor",
 }
-__all__ = list(_HOME)  # noqa: PLE0604  (names, as strings)
+__all__ = list(_HOME)
 
 
 def __getattr__(name: str) -> Any:

@@ -1,4 +1,4 @@
-"""What this machine has and what ehtseg makes of it: a row a fact, with its cure where it is bad."""
+"""What this machine has and what ehtseg makes of it: a row a fact, with its cure."""
 
 from __future__ import annotations
 

@@ -105,7 +105,7 @@ def _read(
             time_s = None
             if counted is not None:
                 time_s = float(counted[index]) if index < len(counted) else None
-            elif None not in (picture.pts, start, picture.time_base):
+            elif picture.pts is not None and start is not None and picture.time_base is not None:
                 time_s = float((picture.pts - start) * picture.time_base)
             yield RawFrame(index, time_s, convert(picture, format=target).to_ndarray())
         if only is not None and index >= max(only):
@@ -208,5 +208,5 @@ def _content(path: Path) -> str:
 
 
 def _reason(error: FFmpegError) -> str:
-    said = error.log[2] if error.log else error.strerror
+    said = error.log[-1] if error.log else error.strerror
     return " ".join(str(said).split())

@@ -46,7 +46,8 @@ def open_folder(folder: Path) -> Raw:
     claim = "the file meta.json"
     return Raw(
         folder,
-        *first.shape[:2],
+        first.shape[0],
+        first.shape[1],
         deep=first.dtype not in (np.uint8, np.bool_),
         n_frames=len(files),
         read=partial(_read, files, first, times_s),
@@ -139,7 +140,7 @@ def _times_s(sidecar: Sidecar | None, files: list[Path]) -> Array | None:
         values = [row.get(key) for row in rows]
         if rate and all(isinstance(value, int | float) for value in values):
             times_s = np.array(values, float) / rate
-            return times_s - times_s[0]
+            return np.asarray(times_s - times_s[0])
     return None
 
 

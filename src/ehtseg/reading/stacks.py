@@ -40,7 +40,8 @@ def open_stack(path: Path) -> Raw:
         notes = (*_axis_note(series), *_table_note(file), *warnings, *notes)
     return Raw(
         path,
-        *first.shape[:2],
+        first.shape[0],
+        first.shape[1],
         deep=first.dtype not in (np.uint8, np.bool_),
         n_frames=n_frames,
         read=partial(_read, path, first.shape[:2], times_s),
@@ -130,7 +131,7 @@ def _values(path: Path, file: TiffFile, index: int) -> Array:
             page = (series if series.kind == "ome" else file.pages)[index]
             if page is None:
                 raise EarlyEndError(f"frame {index} is in another file, which is missing")
-            values, axes = page.asarray(), page.keyframe.axes
+            values, axes = page.asarray(), series.keyframe.axes
     except _DAMAGED as error:
         raise EarlyEndError(f"frame {index}: {error}") from error
     if axes == "SYX":
@@ -148,7 +149,7 @@ def _cut_out(path: Path, series: TiffPageSeries, index: int) -> Array:
     """One frame of a single contiguous block, as ImageJ writes stacks above 4 GB."""
     page = series.keyframe
     count = int(np.prod(page.shape))
-    dtype = np.dtype(page.parent.byteorder + page.dtype.char)
+    dtype = np.dtype(page.dtype).newbyteorder(page.parent.byteorder)
     offset = page.dataoffsets[0] + index * count * dtype.itemsize
     return np.fromfile(path, dtype, count, offset=offset).reshape(page.shape)
 
@@ -186,7 +187,7 @@ def _delta_t_s(ome: ElementTree.Element, n_frames: int) -> Array | None:
     if len(times) != n_frames or n_frames < 2:
         return None
     stamps = np.array([times[place] for place in sorted(times)])
-    return stamps - stamps[0]
+    return np.asarray(stamps - stamps[0])
 
 
 def _found(ome: ElementTree.Element, name: str) -> list[ElementTree.Element]:
@@ -240,7 +241,7 @@ def _axis_note(series: TiffPageSeries) -> tuple[str, ...]:
 
 
 def _table_note(file: TiffFile) -> tuple[str, ...]:
-    photometric = file.pages.first.photometric
+    photometric = PHOTOMETRIC(file.pages.first.photometric)
     if photometric in (PHOTOMETRIC.PALETTE, PHOTOMETRIC.MINISWHITE):
         return (f"The file's colour table ({photometric.name}) is not applied: values as stored.",)
     return ()
