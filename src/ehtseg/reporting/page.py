@@ -25,6 +25,10 @@ from ehtseg.reporting.tables import cell, write_rows
 
 MOST_POINTS = 60_000  # of the zoomable trace; longer ones keep lowest and highest of each bin
 LARGEST_PX = 900  # side of the picture in the page
+BEAT_COLUMNS = (  # beginnings of the columns of beats.csv that stand in the page
+    "beat", "onset", "t50", "peak", "end", "rr", "amplitude", "fs_pct", "fac_pct", "ttp10",
+    "cd50_ms", "cd50_frames", "cd90_ms", "cd90_frames", "rt50", "accepted", "reason",
+)  # fmt: skip
 HEADLINES = (
     "beat_rate_bpm", "beat_rate_per_1000_frames", "cv_rr", "amplitude_um", "amplitude_px", "fs_pct",
     "ttp10_ms", "ttp10_frames", "cd50_ms", "cd50_frames", "rt50_ms", "rt50_frames",
@@ -38,7 +42,7 @@ def write_page(report: Report, path: Path) -> None:
         "report": report,
         "picture": as_data_url(report.picture),
         "data": inline_json(trace_data(report)),
-        "beat_columns": list(report.beats[0]) if report.beats else [],
+        "beat_columns": beat_columns(report),
         "parameter_columns": list(report.parameters[0]) if report.parameters else [],
         "measured_by": measured_by(report.choice.name) if report.choice else "",
         "label": label(report.choice.name) if report.choice else "",
@@ -54,6 +58,12 @@ def write_batch(records: list[tuple[str, dict[str, Any]]], out: Path) -> None:
     with written_whole(out / "index.html") as beside:
         text = page.render({"records": records, "columns": told_of(records)})
         beside.write_text(text, encoding="utf-8")
+
+
+def beat_columns(report: Report) -> list[str]:
+    """The columns of beats.csv that a page is wide enough for."""
+    present = list(report.beats[0]) if report.beats else []
+    return [name for name in present if name.startswith(BEAT_COLUMNS)]
 
 
 def told_of(records: list[tuple[str, dict[str, Any]]]) -> list[str]:

@@ -1,0 +1,273 @@
+"""Tables, figures and pages of a report made by hand, whose every value is known."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import math
+import re
+from dataclasses import replace
+from html.parser import HTMLParser
+from pathlib import Path
+from xml.etree import ElementTree
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from ehtseg.measuring.beats import find_beats
+from ehtseg.measuring.quality import Flag
+from ehtseg.measuring.traces import Choice, Traces
+from ehtseg.records import UserError
+from ehtseg.reporting.conclusions import can_conclude, cannot_conclude
+from ehtseg.reporting.figures import thinned, trace_figure, write_figures
+from ehtseg.reporting.how import HOW, how
+from ehtseg.reporting.page import inline_json, shown, trace_data, write_batch, write_page
+from ehtseg.reporting.report import Clock, Event, Report, read_event
+from ehtseg.reporting.tables import (
+    quality,
+    summary_row,
+    write_json,
+    write_rows,
+    write_tables,
+)
+from twitches import regular_train
+
+SECONDS, FRAMES = Clock(True, 30.0), Clock(False, 30.0)
+EVIL = "</script><script>alert('α & β')</script>"
+
+
+@pytest.fixture
+def report() -> Report:
+    """Eight beats or so at 30 frames/s, as a report; its name would break a careless page."""
+    train = regular_train(1.0, 30, 8)
+    x = train.x + np.random.default_rng(5).normal(0, 0.02, len(train.x))
+    finding = find_beats(train.time_s, x)
+    columns = {"contraction_px": x, "area_px": np.full(len(x), math.nan)}
+    traces = Traces(train.time_s, columns, {"contraction_px": 0.02}, {}, None)
+    beats = tuple(
+        {"beat": n, "t50_s": beat.t50_s, "accepted": beat.accepted, "reason": beat.reason}
+        for n, beat in enumerate(finding.beats)
+    )
+    number = {"parameter": "cd50_ms", "n": 8, "median": 300.0, "mean": 301.0, "sd": 2.0}
+    number |= {"low95": 299.0, "high95": 303.0, "bias": 0.1, "resolution": math.nan, "how": "width"}
+    return Report(
+        name=EVIL,
+        recording={
+            "path": "a.avi", "n_frames": len(x), "height": 4, "width": 6, "fps": 30.0,
+            "fps_source": "the file", "um_per_px": None, "um_per_px_source": "",
+        },
+        masks="somewhere",
+        clock=SECONDS,
+        traces=traces,
+        choice=Choice("contraction_px", "it is the only one.", x, ()),
+        finding=finding,
+        beats=beats,
+        parameters=(number,),
+        flags=(Flag("drift", "warning", "The trace drifts."),),
+        can=("8 beats.",),
+        cannot=("Lengths in um.",),
+        events=(Event(3.0, "1 µM isoprenaline"), Event(99.0, "too late")),
+        notes=("a note",),
+        picture=np.full((4, 6, 3), 200, np.uint8),
+        shown=0,
+        made_with={"settings": {"threshold": 0.5}, "versions": {"python": "3"}},
+    )  # fmt: skip
+
+
+class Page(HTMLParser):
+    """Which elements a page has, what they point to, and whether every one is closed."""
+
+    VOID = frozenset({"meta", "img", "link", "br", "input"})
+
+    def __init__(self, text: str) -> None:
+        super().__init__()
+        self.open: list[str] = []
+        self.elements: list[str] = []
+        self.addresses: list[str] = []
+        self.feed(text)
+
+    def handle_starttag(self, tag: str, attributes: list[tuple[str, str | None]]) -> None:
+        self.elements.append(tag)
+        self.addresses += [v or "" for k, v in attributes if k in ("src", "href", "action")]
+        if tag not in self.VOID:
+            self.open.append(tag)
+
+    def handle_endtag(self, tag: str) -> None:
+        assert self.open.pop() == tag
+
+
+def read(path: Path) -> list[dict[str, str]]:
+    with open(path, encoding="utf-8") as file:
+        return list(csv.DictReader(file))
+
+
+def test_the_tables_hold_every_frame_beat_and_parameter(report: Report, tmp_path: Path) -> None:
+    write_tables(report, tmp_path)
+    frames = read(tmp_path / "frames.csv")
+    assert len(frames) == len(report.traces.time_s)
+    assert float(frames[30]["time_s"]) == pytest.approx(1.0)
+    assert frames[0]["area_px"] == ""
+    assert float(frames[7]["contraction_px"]) == pytest.approx(
+        report.traces.columns["contraction_px"][7], rel=1e-6
+    )
+    beats = read(tmp_path / "beats.csv")
+    assert len(beats) == len(report.beats)
+    assert list(beats[0])[-2:] == ["accepted", "reason"]
+    (row,) = read(tmp_path / "summary.csv")
+    assert row["recording"] == EVIL
+    assert (row["cd50_ms"], row["cd50_ms_low95"], row["cd50_ms_resolution"]) == ("300", "299", "")
+    quality_record = json.loads((tmp_path / "qc.json").read_text())
+    assert quality_record["flags"][0]["code"] == "drift"
+    assert quality_record["cannot_be_concluded"] == ["Lengths in um."]
+
+
+def test_without_a_frame_rate_there_is_no_column_of_seconds(report: Report, tmp_path: Path) -> None:
+    write_tables(replace(report, clock=FRAMES), tmp_path)
+    assert "time_s" not in read(tmp_path / "frames.csv")[0]
+
+
+def test_json_has_no_nan_and_a_table_keeps_its_head_without_rows(tmp_path: Path) -> None:
+    write_json(tmp_path / "a.json", {"a": [math.nan, {"b": math.inf}], "c": (1, "µ")})
+    assert json.loads((tmp_path / "a.json").read_text()) == {
+        "a": [None, {"b": None}],
+        "c": [1, "µ"],
+    }
+    write_rows(tmp_path / "a.csv", [], ("beat", "reason"))
+    assert (tmp_path / "a.csv").read_text() == "beat,reason\n"
+
+
+def test_rows_of_a_batch_with_other_columns_share_one_table(tmp_path: Path) -> None:
+    write_rows(tmp_path / "a.csv", [{"a": 1.0, "b": "x,y"}, {"a": 2.5, "c": True}])
+    assert (tmp_path / "a.csv").read_text() == 'a,b,c\n1,"x,y",\n2.5,,yes\n'
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "told"),
+    [
+        ("rr_s", 1.0, ("rr_frames", 30.0)),
+        ("cd50_ms", 100.0, ("cd50_frames", 3.0)),
+        ("beat_rate_bpm", 60.0, ("beat_rate_per_1000_frames", 1000 / 30)),
+        ("vmax_contraction_um_s", 30.0, ("vmax_contraction_um_frame", 1.0)),
+        ("amplitude_um", 5.0, ("amplitude_um", 5.0)),
+        ("cv_rr", 0.1, ("cv_rr", 0.1)),
+    ],
+)
+def test_times_are_told_in_frames(name: str, value: float, told: tuple[str, float]) -> None:
+    assert FRAMES.tell(name, value)[0] == told[0]
+    assert FRAMES.tell(name, value)[1] == pytest.approx(told[1])
+    assert SECONDS.tell(name, value) == (name, value)
+
+
+@pytest.mark.parametrize(
+    ("text", "time_s"),
+    [("01:00:05 wash", 3605), ("12:30 x", 750), ("7.5 s x", 7.5), ("90 x y", 90)],
+)
+def test_an_event_is_a_time_and_words(text: str, time_s: float) -> None:
+    assert read_event(text).time_s == time_s
+
+
+@pytest.mark.parametrize("text", ["wash", "12:30", "", "soon wash", "1:2:3:4 x"])
+def test_an_event_without_time_or_words_is_refused(text: str) -> None:
+    with pytest.raises(UserError, match="isoprenaline"):
+        read_event(text)
+
+
+def test_the_page_is_one_sound_document_that_needs_nothing_else(
+    report: Report, tmp_path: Path
+) -> None:
+    write_page(report, tmp_path / "a.html")
+    text = (tmp_path / "a.html").read_text(encoding="utf-8")
+    page = Page(text)
+    assert page.open == []
+    assert page.elements.count("script") == 2
+    assert [a for a in page.addresses if not a.startswith("data:")] == []
+    assert not re.search(r"https?://(?!www\.w3\.org/2000/svg)", text)
+    assert "alert('α" not in text
+    for words in ("8 beats.", "Lengths in um.", "The trace drifts.", "a note", "cd50_ms", "width"):
+        assert words in text
+
+
+def test_the_data_in_the_page_are_those_of_the_trace(report: Report, tmp_path: Path) -> None:
+    write_page(report, tmp_path / "a.html")
+    text = (tmp_path / "a.html").read_text(encoding="utf-8")
+    found = re.search(r'<script id="data" type="application/json">(.*?)</script>', text, re.S)
+    assert found
+    data = json.loads(found[1])
+    assert len(data["time"]) == len(data["x"]) == len(report.traces.time_s)
+    assert len(data["beats"]) == len(report.beats)
+    assert data["events"][0] == [3.0, "1 µM isoprenaline"]
+
+
+def test_a_report_without_a_trace_still_has_a_page_and_a_figure(
+    report: Report, tmp_path: Path
+) -> None:
+    nothing = replace(report, choice=None, finding=None, beats=(), parameters=())
+    write_page(nothing, tmp_path / "a.html")
+    write_figures(nothing, tmp_path)
+    assert Page((tmp_path / "a.html").read_text()).open == []
+    assert trace_data(nothing) == {}
+    assert quality(nothing)["verdict"] == summary_row(nothing)["verdict"] == "cannot tell"
+
+
+def test_the_figures_open_and_show_beats(report: Report, tmp_path: Path) -> None:
+    write_figures(report, tmp_path)
+    ElementTree.parse(tmp_path / "trace.svg")
+    svg = (tmp_path / "trace.svg").read_text()
+    assert "accepted (" in svg
+    assert "1 µM isoprenaline" in svg
+    assert "too late" not in svg
+    with Image.open(io.BytesIO((tmp_path / "trace.png").read_bytes())) as picture:
+        assert picture.size == (2160, 750)
+    left, right = trace_figure(report).axes
+    assert left.get_ylabel() == "shortening (optical flow) (px)"
+    assert len(right.lines) == len([b for b in report.beats if b["accepted"]]) + 1
+
+
+def test_the_same_report_gives_the_same_svg(report: Report, tmp_path: Path) -> None:
+    first = []
+    for _ in range(2):
+        write_figures(report, tmp_path)
+        first.append((tmp_path / "trace.svg").read_bytes())
+    assert first[0] == first[1]
+
+
+def test_a_thinned_line_keeps_its_extremes() -> None:
+    x = np.random.default_rng(0).normal(size=10_000)
+    time_s, y = thinned(np.arange(10_000.0), x, 200)
+    assert len(y) <= 200
+    assert (y.min(), y.max()) == (x.min(), x.max())
+    assert np.all(np.diff(time_s) > 0)
+
+
+def test_the_batch_page_links_every_recording(tmp_path: Path) -> None:
+    row = {"recording": EVIL, "verdict": "beating", "beats": 3, "rejected": 0}
+    row |= {"errors": 0, "warnings": 1, "beat_rate_bpm": 61.5}
+    record = {"summary": row, "cannot_be_concluded": ["a", "b"]}
+    write_batch([("a b#c", record)], tmp_path)
+    page = Page((tmp_path / "index.html").read_text())
+    assert page.open == []
+    assert page.addresses == ["a%20b%23c/report.html"]
+    assert "61.5" in (tmp_path / "index.html").read_text()
+    assert read(tmp_path / "summary.csv")[0]["beat_rate_bpm"] == "61.5"
+
+
+def test_inline_json_cannot_end_its_element() -> None:
+    assert "</" not in inline_json({"a": EVIL})
+    assert json.loads(inline_json({"a": EVIL})) == {"a": EVIL}
+
+
+def test_every_phrase_is_found_under_its_own_name() -> None:
+    assert [name for name in HOW if how(name) != HOW[name]] == []
+    assert shown(None) == ""
+
+
+def test_conclusions_name_what_is_missing(report: Report) -> None:
+    unknown = cannot_conclude(report.traces, FRAMES, report.finding, (), report.events, False)
+    assert "--fps" in " ".join(unknown)
+    assert "--um-per-px" in " ".join(unknown)
+    known = cannot_conclude(report.traces, SECONDS, report.finding, (), report.events, False)
+    assert "“too late” at 99 s" in " ".join(known)
+    assert "isoprenaline" not in " ".join(known)
+    assert "nothing follows" in " ".join(can_conclude(SECONDS, None, None, None))
