@@ -17,6 +17,12 @@ Positive = Annotated[int, Field(gt=0)]
 Count = Annotated[int, Field(ge=0)]
 Share = Annotated[float, Field(ge=0, le=1)]
 
+# networks without an ImageNet encoder, by the names that `net.name` gives them
+FROM_SCRATCH = (
+    "unet", "unetpp", "unetpp_ds", "unetpp_bn", "unetpp_bn_ds", "unext", "unext_s",
+    "nnunet", "nnunet_512", "transunet", "dstransunet", "mednca", "mednca_16",
+)  # fmt: skip
+
 
 class _Decisions(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", validate_default=True)
@@ -122,7 +128,7 @@ class Recipe(_Decisions):
     @property
     def epochs(self) -> int:
         """Number of epochs: the given one, else 20 with a transferred encoder and 40 without."""
-        scratch = self.net.name == "unet" or self.net.transfer in (0, ())
+        scratch = self.net.name in FROM_SCRATCH or self.net.transfer in (0, ())
         return self.fit.epochs or (40 if scratch else 20)
 
     @property

@@ -24,6 +24,7 @@ class ConvStyle:
     bias: bool = True
     bn_eps: float = 1e-5
     bn_momentum: float = 0.1
+    dropout: float = 0.0  # after each activation
 
 
 def norm_layer(channels: int, style: ConvStyle) -> list[nn.Module]:
@@ -36,11 +37,12 @@ def norm_layer(channels: int, style: ConvStyle) -> list[nn.Module]:
 
 
 def double_conv(channels_in: int, channels_out: int, style: ConvStyle) -> nn.Sequential:
-    """Twice [3x3 convolution, normalisation, ReLU]."""
+    """Twice [3x3 convolution, normalisation, ReLU, dropout]."""
     layers: list[nn.Module] = []
     for channels in (channels_in, channels_out):
         conv = nn.Conv2d(channels, channels_out, 3, padding=style.padding, bias=style.bias)
         layers += [conv, *norm_layer(channels_out, style), nn.ReLU(inplace=True)]
+        layers += [nn.Dropout(style.dropout)] if style.dropout else []
     return nn.Sequential(*layers)
 
 

@@ -2,26 +2,67 @@
 
 from __future__ import annotations
 
-from dataclasses import fields, replace
+from collections.abc import Callable
+from dataclasses import dataclass, fields, replace
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from ehtseg.nets.blocks import crop_like, mirror, pad_below_right
-from ehtseg.nets.encoders import Card, architecture
+from ehtseg.nets.dstransunet import DSTransUNet
+from ehtseg.nets.encoders import HALF, IMAGENET_MEAN, IMAGENET_STD, Card, architecture
 from ehtseg.nets.features import Encoder
 from ehtseg.nets.freeze import freeze
 from ehtseg.nets.initialise import initialise
+from ehtseg.nets.mednca import MedNCA, MedNCAPlan
+from ehtseg.nets.nnunet import NnUNet, NnUNetPlan
 from ehtseg.nets.transfer import count_stages, fill
 from ehtseg.nets.transfer_unet import DECODERS, TransferUNet
+from ehtseg.nets.transunet import TransUNet
 from ehtseg.nets.unet import UNet, UNetPlan, valid_margin
+from ehtseg.nets.unetpp import TransferUNetPP, UNetPP, UNetPPPlan
+from ehtseg.nets.unext import SMALL, UNeXt, UNeXtPlan
 from ehtseg.nets.weights import WeightsFile, find_weights
-from ehtseg.recipe import NetRecipe
+from ehtseg.recipe import FROM_SCRATCH, NetRecipe
 from ehtseg.records import UserError
 
 # mean and std of the plain U-Net's input; the paper most plausibly divides by 255 and no more
 PLAIN_SCALE = {"modern": (0.5, 0.5), "paper": (0.0, 1.0)}
+NESTED = "unetpp:"  # before the name of an encoder: U-Net++ on it
+
+
+@dataclass(frozen=True, slots=True)
+class Rival:
+    """A network of another paper: its body for a dropout rate, and mean and std of its input.
+
+    `dropout` is the published rate (DS-TransUNet: of whole branches); None: it has no dropout, and
+    the recipe must not ask for any. Weights are drawn by the recipe's rule, as everywhere.
+    """
+
+    body: Callable[[float], nn.Module]
+    mean: tuple[float, ...] = HALF
+    std: tuple[float, ...] = HALF
+    dropout: float | None = None
+
+
+_IMAGENET, _AS_IT_IS = (IMAGENET_MEAN, IMAGENET_STD), ((0.0,) * 3, (1.0,) * 3)
+_PORT = UNetPPPlan(norm="batch", up="bilinear")
+
+RIVALS: dict[str, Rival] = {
+    "unetpp": Rival(lambda p: UNetPP(UNetPPPlan(dropout=p)), dropout=0.5),
+    "unetpp_ds": Rival(lambda p: UNetPP(UNetPPPlan(dropout=p, deep_supervision=True)), dropout=0.5),
+    "unetpp_bn": Rival(lambda _: UNetPP(_PORT), *_IMAGENET),
+    "unetpp_bn_ds": Rival(lambda _: UNetPP(replace(_PORT, deep_supervision=True)), *_IMAGENET),
+    "unext": Rival(lambda _: UNeXt(UNeXtPlan()), *_IMAGENET),
+    "unext_s": Rival(lambda _: UNeXt(SMALL), *_IMAGENET),
+    "nnunet": Rival(lambda _: NnUNet(NnUNetPlan.of_size(256)), *_AS_IT_IS),
+    "nnunet_512": Rival(lambda _: NnUNet(NnUNetPlan.of_size(512)), *_AS_IT_IS),
+    "transunet": Rival(lambda p: TransUNet(256, dropout=p), dropout=0.1),
+    "dstransunet": Rival(lambda p: DSTransUNet(drop_path=p), *_IMAGENET, dropout=0.5),
+    "mednca": Rival(lambda _: MedNCA(MedNCAPlan()), *_AS_IT_IS),
+    "mednca_16": Rival(lambda _: MedNCA(MedNCAPlan(channels=16)), *_AS_IT_IS),
+}
 
 
 class Net(nn.Module):
@@ -30,6 +71,8 @@ class Net(nn.Module):
     Grey is repeated to three channels, so that ImageNet kernels keep their meaning; then come the
     normalisation of `card`, padding to what `body` needs, `body`, and cropping. `margin` pixels
     are mirrored around the image for a body that answers for the centre only (valid padding).
+    In training a network with deep supervision gives the logits of all its outputs, the main one
+    first; `output_weights` are their weights in the loss.
     """
 
     mean: Tensor
@@ -39,17 +82,22 @@ class Net(nn.Module):
         super().__init__()
         self.body, self.multiple, self.margin = body, multiple, margin
         self.card: dict[str, Any] = card.as_dict()
+        self.output_weights: tuple[float, ...] = getattr(body, "output_weights", (1.0,))
         for name, values in (("mean", card.mean), ("std", card.std)):
             self.register_buffer(name, torch.tensor(values).view(1, -1, 1, 1), persistent=False)
 
-    def forward(self, images_BCHW: Tensor) -> Tensor:
+    def forward(self, images_BCHW: Tensor) -> Tensor | tuple[Tensor, ...]:
         height, width = images_BCHW.shape[-2:]
         images_B3HW = images_BCHW.expand(-1, 3, -1, -1)
         mean, std = self.mean.to(images_B3HW.dtype), self.std.to(images_B3HW.dtype)
         padded = pad_below_right((images_B3HW - mean) / std, self.multiple)
         inside = mirror(padded, self.margin) if self.margin else padded
-        logits = crop_like(self.body(inside), *padded.shape[-2:])
-        return logits[..., :height, :width]
+        outputs = self.body(inside)
+
+        def cropped(logits: Tensor) -> Tensor:
+            return crop_like(logits, *padded.shape[-2:])[..., :height, :width]
+
+        return tuple(map(cropped, outputs)) if isinstance(outputs, tuple) else cropped(outputs)
 
 
 def build(recipe: NetRecipe, seed: int = 0, card: dict[str, Any] | None = None) -> Net:
@@ -68,14 +116,16 @@ def build(recipe: NetRecipe, seed: int = 0, card: dict[str, Any] | None = None) 
     known = None if card is None else _own_card(recipe, card)
     with torch.random.fork_rng(devices=[]):
         torch.default_generator.manual_seed(seed)  # for what timm draws itself
-        if recipe.name == "unet":
-            return _plain(recipe, seed, known)
-        return _transfer(recipe, seed, known)
+        if recipe.name not in FROM_SCRATCH:
+            return _transfer(recipe, seed, known)
+        _check_scratch(recipe)
+        return (_rival if recipe.name in RIVALS else _plain)(recipe, seed, known)
 
 
 def _own_card(recipe: NetRecipe, entries: dict[str, Any]) -> Card:
     """A card that was stored, if it is one of this network."""
-    arch = "unet" if recipe.name == "unet" else architecture(recipe.name).arch
+    scratch = recipe.name in FROM_SCRATCH
+    arch = recipe.name if scratch else architecture(encoder_name(recipe.name)).arch
     if entries.get("arch") != arch or set(entries) != {field.name for field in fields(Card)}:
         raise UserError(
             f"the card of a network {arch}",
@@ -90,13 +140,31 @@ def trainable_parameters(net: nn.Module) -> list[nn.Parameter]:
     return [p for p in net.parameters() if p.requires_grad]
 
 
-def _plain(recipe: NetRecipe, seed: int, card: Card | None) -> Net:
+def _check_scratch(recipe: NetRecipe) -> None:
+    """Refuse decisions that a network without an ImageNet encoder cannot follow."""
     if recipe.transfer not in ("all", 0, ()) or recipe.freeze != 0:
         raise UserError(
-            "no transfer and no freezing with --net unet, which has no ImageNet encoder",
+            f"no transfer and no freezing with --net {recipe.name}, which has no ImageNet encoder",
             f"transfer {recipe.transfer}, freeze {recipe.freeze}",
             "Leave both out, or choose --net resnet50.",
         )
+    if recipe.dropout and recipe.name in RIVALS and RIVALS[recipe.name].dropout is None:
+        raise UserError(
+            f"net.dropout 0 with --net {recipe.name}, which has no dropout",
+            f"{recipe.dropout}",
+            "Leave net.dropout out.",
+        )
+
+
+def _rival(recipe: NetRecipe, seed: int, card: Card | None) -> Net:
+    rival = RIVALS[recipe.name]
+    body: Any = rival.body(recipe.dropout)
+    initialise(body, recipe.init, seed)
+    card = card or Card(recipe.name, "published", None, rival.mean, rival.std)
+    return Net(body, card, body.multiple)
+
+
+def _plain(recipe: NetRecipe, seed: int, card: Card | None) -> Net:
     plan = replace(
         UNetPlan.of_width(recipe.width, recipe.depth),
         padding=recipe.padding,
@@ -114,22 +182,28 @@ def _plain(recipe: NetRecipe, seed: int, card: Card | None) -> Net:
 
 
 def _transfer(recipe: NetRecipe, seed: int, card: Card | None) -> Net:
-    plan = DECODERS[recipe.profile]
+    nested, name = recipe.name.startswith(NESTED), encoder_name(recipe.name)
+    plan = DECODERS["modern" if nested else recipe.profile]
     file = None if card else wanted_file(recipe, download=True)
     if card is None:
-        card = file.card if file else scratch_card(recipe.name)
-    encoder = Encoder(recipe.name, card, plan.coarsest, plan.style.bn_momentum)
-    body = TransferUNet(encoder, plan, recipe.dropout)
+        card = file.card if file else scratch_card(name)
+    encoder = Encoder(name, card, plan.coarsest, plan.style.bn_momentum)
+    body = (TransferUNetPP if nested else TransferUNet)(encoder, plan, recipe.dropout)
     initialise(body, recipe.init, seed)
     if file:
-        card = fill(encoder, recipe.name, file, recipe.transfer)
+        card = fill(encoder, name, file, recipe.transfer)
     freeze(encoder, count_stages(encoder, "freeze", recipe.freeze), recipe.freeze_mode)
     return Net(body, replace(card, bn_eps=encoder.bn_eps), body.multiple)
 
 
+def encoder_name(name: str) -> str:
+    """The encoder of a network that has one: `unetpp:resnet50` has that of `resnet50`."""
+    return name.removeprefix(NESTED)
+
+
 def scratch_card(name: str) -> Card:
     """The card of an encoder that has seen no weights file."""
-    entry = architecture(name)
+    entry = architecture(encoder_name(name))
     return Card(entry.arch, entry.default, None, entry.mean, entry.std)
 
 
@@ -141,4 +215,4 @@ def wanted_file(recipe: NetRecipe, download: bool) -> WeightsFile | None:
     """
     if recipe.transfer in (0, ()) and recipe.weights is None:
         return None
-    return find_weights(recipe.name, recipe.weights, download)
+    return find_weights(encoder_name(recipe.name), recipe.weights, download)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
@@ -13,7 +14,7 @@ from ehtseg.nets.build import Net, build, scratch_card, wanted_file
 from ehtseg.nets.features import Encoder
 from ehtseg.nets.transfer import select
 from ehtseg.nets.weights_file import expected_shapes, flat
-from ehtseg.recipe import NetRecipe
+from ehtseg.recipe import FROM_SCRATCH, NetRecipe
 from ehtseg.records import UserError
 
 PROBE_PX = 256  # a size that every network here takes without padding
@@ -69,7 +70,7 @@ def describe(recipe: NetRecipe) -> Description:
 
 def _card(recipe: NetRecipe) -> tuple[dict[str, Any] | None, tuple[str, ...]]:
     """The card that `build` would find, without downloading; notes on where weights come from."""
-    if recipe.name == "unet":
+    if recipe.name in FROM_SCRATCH:
         return None, (f"No ImageNet weights: everything is drawn ({recipe.init}).",)
     card = scratch_card(recipe.name)
     try:
@@ -93,8 +94,6 @@ def _layers(net: Net, recipe: NetRecipe) -> Iterator[Layer]:
     for name, (channels, stride) in _output_shapes(net.body).items():
         module, inside = modules[name], name.removeprefix("encoder.body.")
         own = dict(module.named_parameters(recurse=False))
-        if not own:
-            continue
         tensor = f"{inside}.{next(iter(own))}"
         tensor = names.get(flat(tensor), tensor) if inside != name else tensor
         yield Layer(
@@ -127,21 +126,30 @@ def _drawn(module: nn.Module, rule: str) -> str:
 
 
 def _output_shapes(body: nn.Module) -> dict[str, tuple[int, int]]:
-    """Channels and stride of every module's output, in the order in which they are computed."""
+    """Channels and stride of what each layer with weights gives, in the order of computation."""
     shapes: dict[str, tuple[int, int]] = {}
 
     def note(name: str) -> Any:
         def hook(_module: nn.Module, _inputs: Any, output: Any) -> None:
-            if isinstance(output, Tensor) and output.ndim == 4:
-                channels_last = output.shape[1] == output.shape[2] != output.shape[3]
-                channels, side = output.shape[3 if channels_last else 1], output.shape[2]
-                shapes.setdefault(name, (channels, PROBE_PX // side))
+            if isinstance(output, Tensor):
+                _, stride_before = next(reversed(shapes.values()), (0, 1))
+                shapes.setdefault(name, _channels_and_stride(output, stride_before))
 
         return hook
 
-    handles = [m.register_forward_hook(note(n)) for n, m in body.named_modules()]
+    owners = {n: m for n, m in body.named_modules() if [*m.parameters(recurse=False)]}
+    handles = [module.register_forward_hook(note(name)) for name, module in owners.items()]
     with torch.no_grad():
         body(torch.empty(1, 3, PROBE_PX, PROBE_PX, device="meta"))
     for handle in handles:
         handle.remove()
     return shapes
+
+
+def _channels_and_stride(output: Tensor, stride_before: int) -> tuple[int, int]:
+    """Of a map, or of tokens (B, N, C); tokens of windows have the stride of the map before."""
+    if output.ndim == 4:
+        channels_last = output.shape[1] == output.shape[2] != output.shape[3]
+        return output.shape[3 if channels_last else 1], PROBE_PX // output.shape[2]
+    stride = PROBE_PX // math.isqrt(output.shape[1])
+    return output.shape[-1], stride if stride.bit_count() == 1 else stride_before

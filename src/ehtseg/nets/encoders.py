@@ -16,6 +16,7 @@ from typing import Any
 import timm
 from torch import nn
 
+from ehtseg.recipe import FROM_SCRATCH
 from ehtseg.records import UserError
 
 IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
@@ -168,7 +169,7 @@ def architecture(name: str) -> Architecture:
     arch = name.removeprefix("timm:")
     if name == arch or not timm.is_model(arch):
         known = [f"timm:{m}" for m in timm.list_models()] if name != arch else list(ENCODERS)
-        raise unknown("network", name, [*known, "unet", "timm:NAME"])
+        raise unknown("network", name, [*known, *FROM_SCRATCH, "unetpp:ENCODER", "timm:NAME"])
     for entry in ENCODERS.values():
         if entry.arch == arch:
             return entry
