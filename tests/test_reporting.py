@@ -17,14 +17,14 @@ import pytest
 from PIL import Image
 
 from ehtseg.measuring.beats import find_beats
+from ehtseg.measuring.events import Event
 from ehtseg.measuring.quality import Flag
 from ehtseg.measuring.traces import Choice, Traces
-from ehtseg.records import UserError
 from ehtseg.reporting.conclusions import can_conclude, cannot_conclude
 from ehtseg.reporting.figures import thinned, trace_figure, write_figures
 from ehtseg.reporting.how import HOW, how
 from ehtseg.reporting.page import inline_json, shown, trace_data, write_batch, write_page
-from ehtseg.reporting.report import Clock, Event, Report, read_event
+from ehtseg.reporting.report import Clock, Report
 from ehtseg.reporting.tables import (
     quality,
     summary_row,
@@ -65,6 +65,9 @@ def report() -> Report:
         finding=finding,
         beats=beats,
         parameters=(number,),
+        windows=(),
+        changes=({"name": "rr_s", "time_s": 4.5},),
+        effects=({"event": "1 µM isoprenaline", "reason": "Only 3 beats have a value."},),
         flags=(Flag("drift", "warning", "The trace drifts."),),
         can=("8 beats.",),
         cannot=("Lengths in um.",),
@@ -160,20 +163,6 @@ def test_times_are_told_in_frames(name: str, value: float, told: tuple[str, floa
     assert SECONDS.tell(name, value) == (name, value)
 
 
-@pytest.mark.parametrize(
-    ("text", "time_s"),
-    [("01:00:05 wash", 3605), ("12:30 x", 750), ("7.5 s x", 7.5), ("90 x y", 90)],
-)
-def test_an_event_is_a_time_and_words(text: str, time_s: float) -> None:
-    assert read_event(text).time_s == time_s
-
-
-@pytest.mark.parametrize("text", ["wash", "12:30", "", "soon wash", "1:2:3:4 x"])
-def test_an_event_without_time_or_words_is_refused(text: str) -> None:
-    with pytest.raises(UserError, match="isoprenaline"):
-        read_event(text)
-
-
 def test_the_page_is_one_sound_document_that_needs_nothing_else(
     report: Report, tmp_path: Path
 ) -> None:
@@ -185,7 +174,15 @@ def test_the_page_is_one_sound_document_that_needs_nothing_else(
     assert [a for a in page.addresses if not a.startswith("data:")] == []
     assert not re.search(r"https?://(?!www\.w3\.org/2000/svg)", text)
     assert "alert('α" not in text
-    for words in ("8 beats.", "Lengths in um.", "The trace drifts.", "a note", "cd50_ms", "width"):
+    for words in (
+        "8 beats.",
+        "Lengths in um.",
+        "The trace drifts.",
+        "a note",
+        "cd50_ms",
+        "width",
+        "Only 3 beats",
+    ):
         assert words in text
 
 

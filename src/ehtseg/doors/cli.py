@@ -218,7 +218,7 @@ def analyse(
     from ehtseg.doors.show import bar, show_analysed
     from ehtseg.jobs.analyse import analyse as analyse_videos
     from ehtseg.jobs.analysis import Facts
-    from ehtseg.reporting.report import read_event
+    from ehtseg.measuring.events import read_event
     from ehtseg.seeing.run_folder import open_run
 
     run = open_run(model) if model else None

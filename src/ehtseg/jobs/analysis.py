@@ -1,6 +1,6 @@
 """What is written about one analysed recording.
 
-frames.csv, beats.csv, kinetics.csv, summary.csv, qc.json    see reporting/tables.py
+the tables               see reporting/tables.py
 trace.svg, trace.png    the trace with its beats
 report.html             the page, complete in itself
 beats_edit.csv          corrections by hand: kept, and applied at every run
@@ -20,12 +20,13 @@ from ehtseg.jobs.places import ANALYST, RECORD, describe_source
 from ehtseg.jobs.sight import Seen, Sight
 from ehtseg.jobs.watch import NOMINAL_FPS, Watched, watch
 from ehtseg.measuring.edits import Edit, read_edits, start_file
+from ehtseg.measuring.events import Event
 from ehtseg.reading.video import Progress, Video, open_video
 from ehtseg.recipe import MeasureRecipe
 from ehtseg.reporting.conclusions import can_conclude, cannot_conclude
 from ehtseg.reporting.figures import write_figures
 from ehtseg.reporting.page import write_page
-from ehtseg.reporting.report import Clock, Event, Report
+from ehtseg.reporting.report import Clock, Report
 from ehtseg.reporting.tables import summary_row, write_json, write_tables
 from ehtseg.seeing import render
 from ehtseg.seeing.machine import machine_facts
@@ -34,6 +35,7 @@ from ehtseg.seeing.outputs import folder_written_whole
 EDITS = "beats_edit.csv"
 FILES = (
     "frames.csv", "beats.csv", "kinetics.csv", "summary.csv", "qc.json",
+    "windows.csv", "changes.csv", "effects.csv",
     "trace.svg", "trace.png", "report.html", EDITS, RECORD,
 )  # fmt: skip
 
@@ -104,7 +106,7 @@ def make_report(
     events = analyst.facts.events
     clock = Clock(None not in watched.times_s, NOMINAL_FPS)
     traces = watched.traces(video.um_per_px)
-    said = conclude(traces, clock, analyst.recipe, edits)
+    said = conclude(traces, clock, analyst.recipe, edits, events)
     about = ("height", "width", "fps", "fps_source", "um_per_px", "um_per_px_source")
     return Report(
         name=name,
@@ -120,6 +122,9 @@ def make_report(
         finding=said.finding,
         beats=said.beats,
         parameters=said.parameters,
+        windows=said.course.windows,
+        changes=said.course.changes,
+        effects=said.course.effects,
         flags=said.flags,
         can=can_conclude(clock, said.choice, said.finding, video.um_per_px),
         cannot=cannot_conclude(traces, clock, said.finding, said.flags, events, seen.one_mask),

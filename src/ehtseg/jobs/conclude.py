@@ -9,9 +9,11 @@ from typing import Any
 
 import numpy as np
 
+from ehtseg.jobs.course import Course, course_of
 from ehtseg.measuring import quality
 from ehtseg.measuring.beats import BeatFinding, find_beats
 from ehtseg.measuring.edits import Edit, apply_edits
+from ehtseg.measuring.events import Event
 from ehtseg.measuring.kinetics import Meaning, table_of_beats
 from ehtseg.measuring.quality import Flag
 from ehtseg.measuring.summary import Number, summary
@@ -35,17 +37,22 @@ class Conclusion:
     beats: tuple[dict[str, Any], ...]
     parameters: tuple[dict[str, Any], ...]
     flags: tuple[Flag, ...]
+    course: Course
 
 
 def conclude(
-    traces: Traces, clock: Clock, recipe: MeasureRecipe, edits: Sequence[Edit] = ()
+    traces: Traces,
+    clock: Clock,
+    recipe: MeasureRecipe,
+    edits: Sequence[Edit] = (),
+    events: Sequence[Event] = (),
 ) -> Conclusion:
     """Choose a trace, find its beats, measure them, and raise every flag."""
     many = len(traces.time_s) > 2
     choice = choose_trace(traces) if many else None
     flags = quality.flags_of(traces, choice) if many else []
     if choice is None:
-        return Conclusion(None, None, (), (), tuple(flags))
+        return Conclusion(None, None, (), (), tuple(flags), Course())
     finding = find_beats(*rising(traces.time_s, choice.signal), max_bpm=recipe.max_bpm)
     finding = apply_edits(finding, [_in_seconds(edit, clock) for edit in edits])
     meaning = meaning_of(choice.name, traces)
@@ -58,6 +65,7 @@ def conclude(
         tuple(beat_rows(finding, rows, clock)),
         tuple(parameter_rows(numbers, clock)),
         (*flags, *_flags_of_beats(finding, rows)),
+        course_of(finding, rows, events) if clock.is_known else Course(),
     )
 
 

@@ -7,9 +7,10 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 
 from ehtseg.measuring.beats import BeatFinding
+from ehtseg.measuring.events import Event, outside
 from ehtseg.measuring.quality import FEWEST_BEATS, MASK_TRACES, Flag
 from ehtseg.measuring.traces import Choice, Traces
-from ehtseg.reporting.report import Clock, Event
+from ehtseg.reporting.report import Clock
 
 LENGTHS = ("major_axis", "extent")
 MISSED = 0.1  # share of frames without a value from which a trace is not used
@@ -114,13 +115,8 @@ def _not_of_events(traces: Traces, clock: Clock, events: Sequence[Event]) -> Ite
     if events and not clock.is_known:
         yield "Effects of events: without a frame rate their place in the recording is unknown."
         return
-    end_s = float(traces.time_s[-1]) if len(traces.time_s) else 0.0
-    for event in events:
-        if event.time_s > end_s:
-            yield (
-                f"The effect of “{event.label}” at {event.time_s:g} s: it lies outside the "
-                f"recording, which ends at {end_s:.1f} s."
-            )
+    span_s = (float(traces.time_s[0]), float(traces.time_s[-1])) if len(traces.time_s) else (0, 0)
+    yield from filter(None, (outside(event, span_s) for event in events))
 
 
 def measured_by(name: str) -> str:

@@ -7,17 +7,10 @@ from dataclasses import dataclass
 from typing import Any
 
 from ehtseg.measuring.beats import BeatFinding
+from ehtseg.measuring.events import Event
 from ehtseg.measuring.quality import Flag
 from ehtseg.measuring.traces import Choice, Traces
-from ehtseg.records import Array, UserError
-
-
-@dataclass(frozen=True, slots=True)
-class Event:
-    """Something that was done to the tissue: a drug, a wash, a change of pacing."""
-
-    time_s: float
-    label: str
+from ehtseg.records import Array
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,6 +63,9 @@ class Report:
     finding: BeatFinding | None
     beats: tuple[dict[str, Any], ...]  # one row a candidate, the columns of beats.csv
     parameters: tuple[dict[str, Any], ...]  # one row a parameter, the columns of kinetics.csv
+    windows: tuple[dict[str, Any], ...]  # rows of windows.csv
+    changes: tuple[dict[str, Any], ...]  # rows of changes.csv
+    effects: tuple[dict[str, Any], ...]  # rows of effects.csv
     flags: tuple[Flag, ...]
     can: tuple[str, ...]  # what can be concluded
     cannot: tuple[str, ...]  # what cannot, and why
@@ -83,24 +79,3 @@ class Report:
     def verdict(self) -> str:
         """Beating, not beating, or cannot tell."""
         return self.finding.verdict if self.finding else "cannot tell"
-
-
-def read_event(text: str) -> Event:
-    """An event as the user writes it: a time and what was done.
-
-    Raises: UserError where the time cannot be understood.
-
-    >>> read_event("00:12:30 isoprenaline 1 uM")
-    Event(time_s=750.0, label='isoprenaline 1 uM')
-    >>> read_event("12.5 wash")
-    Event(time_s=12.5, label='wash')
-    """
-    found = re.fullmatch(r"\s*(?:(?:(\d+):)?(\d+):)?(\d+(?:\.\d+)?)\s*s?\s+(\S.*?)\s*", text)
-    if found is None:
-        raise UserError(
-            "an event as a time and what was done",
-            f"“{text}”",
-            'Write for example: --event "00:12:30 isoprenaline 1 uM" or --event "750 wash".',
-        )
-    hours, minutes, seconds, label = found.groups()
-    return Event(int(hours or 0) * 3600 + int(minutes or 0) * 60 + float(seconds), label)

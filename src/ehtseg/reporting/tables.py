@@ -3,6 +3,9 @@
 frames.csv     one row a frame: every trace, with its unit in the name of the column
 beats.csv      one row a candidate, accepted or not with the reason
 kinetics.csv   one row a parameter: n, median, sd, 95 % interval, resolution limit
+windows.csv    one row a sliding window: rate, amplitude, durations, irregularity
+changes.csv    one row a lasting change of a quantity
+effects.csv    one row an event and quantity: change against the tissue's own baseline
 qc.json        verdict, flags, what can and what cannot be concluded
 summary.csv    one row a recording
 """
@@ -27,6 +30,9 @@ def write_tables(report: Report, folder: Path) -> None:
     write_rows(folder / "frames.csv", frame_rows(report))
     write_rows(folder / "beats.csv", report.beats, ("beat", "accepted", "reason"))
     write_rows(folder / "kinetics.csv", report.parameters, ("parameter", "n", "median"))
+    write_rows(folder / "windows.csv", report.windows, ("start_s", "end_s"))
+    write_rows(folder / "changes.csv", report.changes, ("name", "time_s"))
+    write_rows(folder / "effects.csv", report.effects, ("event_s", "event", "quantity"))
     write_rows(folder / "summary.csv", [summary_row(report)])
     write_json(folder / "qc.json", quality(report))
 
