@@ -35,6 +35,8 @@ class DataRecipe(_Decisions):
     shares: tuple[Share, Share, Share] = (0.72, 0.12, 0.16)  # train, validation, test
     counts: tuple[Count, Count, Count] | None = None  # exact numbers; only for split: random
     guard_frames: Count = 10  # training frames this near to a held-out frame are left out
+    split_seed: Count | None = None  # draws the sets; None: fit.seed, so that each seed has its own
+    n_train: Positive | None = None  # of the training frames, drawn by fit.seed; None: all of them
     size: Positive | None = 256  # the network sees frames of about size x size pixels
     augment: Literal["none", "flips", "strong"] = "strong"
 
@@ -54,6 +56,10 @@ class NetRecipe(_Decisions):
     beyond `transfer`. How they stay fixed is `freeze_mode`: "inference" fixes weights and keeps
     batch norm, dropout and drop-path in inference mode; "weights_only" lets batch-norm statistics
     drift; "all_but_norm" trains the batch norms.
+
+    `control` is for experiments: the network is the one that ImageNet weights would make (variant,
+    normalisation, stages), but the transferred stages take these weights "permuted" within each
+    tensor, or stay "random".
     """
 
     name: str = "resnet50"
@@ -61,6 +67,7 @@ class NetRecipe(_Decisions):
     transfer: Annotated[Count | Literal["all"] | tuple[str, ...], BeforeValidator(_stages)] = "all"
     freeze: Annotated[Count | Literal["all"], BeforeValidator(_stages)] = 0
     freeze_mode: Literal["inference", "weights_only", "all_but_norm"] = "inference"
+    control: Literal["permuted", "random"] | None = None
     weights: str | None = None  # a safetensors file; else the search order of nets/weights.py
     init: Literal["xavier", "he"] = "xavier"  # of everything that is not transferred
     width: Positive = 16  # plain U-Net: channels of the first level

@@ -1,0 +1,244 @@
+"""Named experiments, each written down before its results: question, rows, expected answer, cost.
+
+Sources: protocol of the study, sections 10 and 11. The hours of a cost are for two cores at the
+scale `cpu`, estimated from the number of steps.
+"""
+
+from __future__ import annotations
+
+from ehtseg.study.levels import BACKBONES, LABELS, STAGES, Row, against, cross
+from ehtseg.study.plan import Data, Place, Study
+
+# Blocks 0-143, 144-167, 168-199: the middle one, a beat long, is the guard of the last one.
+FILM = Data(
+    train=("eht_d1t3",),
+    score=(
+        Place("eht_d1t3", "test"),
+        Place("eht_mbpt"),
+        Place("eht_ohw"),
+        Place("eht_fibrotug_stills"),
+    ),
+    unit="recording",
+    split={"split": "blocks", "shares": (0.72, 0.12, 0.16), "guard_frames": 0},
+)
+IMAGES = Data(
+    train=("dsb2018",),
+    score=(Place("dsb2018", "test"),),
+    unit="image",
+    split={"split": "recording", "shares": (0.72, 0.12, 0.16)},
+)
+
+PRINTED: dict[Row, tuple[float, float]] = {  # Dice and IoU, as the paper's table 1 prints them
+    ("U-Net", "BCE"): (0.301895, 0.183314),
+    ("U-Net", "focal"): (0.915201, 0.848639),
+    ("ResNet-50", "focal", "frozen"): (0.945546, 0.897186),
+    ("ResNet-50", "BCE", "frozen"): (0.933888, 0.876329),
+    ("ResNet-50", "focal", "not frozen"): (0.945705, 0.897424),
+    ("VGG-16", "focal", "frozen"): (0.939017, 0.885833),
+    ("VGG-16", "BCE", "frozen"): (0.937961, 0.883814),
+    ("VGG-16", "focal", "not frozen"): (0.943959, 0.894383),
+    ("Inception-ResNet-v2", "focal", "frozen"): (0.937819, 0.883294),
+    ("Inception-ResNet-v2", "BCE", "frozen"): (0.941037, 0.889093),
+    ("Inception-ResNet-v2", "focal", "not frozen"): (0.943449, 0.893321),
+}
+
+table1 = Study(
+    name="table1",
+    question="Does the paper's table come out again, and what can be concluded from it?",
+    factors={
+        "network": ("U-Net", *BACKBONES),
+        "loss": ("BCE", "focal"),
+        "freeze": ("frozen", "not frozen"),
+    },
+    outcome="Dice and IoU at threshold 0.5, last epoch",
+    expected="Within the film every row is near the mean training mask, so that none is told from "
+    "another; in other recordings all fall far, and six recordings decide nothing.",
+    cost="33 runs, about 3 hours",
+    rows=tuple(PRINTED),
+    contrasts=(
+        *against("focal", "BCE", tuple(PRINTED)),
+        *against("frozen", "not frozen", tuple(PRINTED)),
+    ),
+    data=FILM,
+)
+
+ADDED: tuple[Row, ...] = (
+    *cross(BACKBONES, ("random", "permuted"), ("focal",), ("frozen", "not frozen")),
+    *cross(BACKBONES, ("BCE", "focal (Lin)"), ("not frozen",)),
+    *cross(BACKBONES, ("focal",), ("not frozen",), ("40 epochs",)),
+    # in inference mode the batch norms of a random encoder normalise nothing: the fairer control
+    ("ResNet-50", "random", "focal", "frozen, statistics adapt"),
+    *cross(("U-Net",), ("BCE", "focal"), ("batch norm", "width 64", "20 epochs")),
+    ("U-Net", "focal (Lin)"),
+)
+
+controls = Study(
+    name="controls",
+    question="Which part of the paper's gain is left when depth, norms, loss and budget are equal?",
+    factors={
+        "network": ("U-Net", *BACKBONES),
+        "weights": ("ImageNet", "random", "permuted"),
+        "loss": ("BCE", "focal", "focal (Lin)"),
+        "freeze": ("frozen", "frozen, statistics adapt", "not frozen"),
+        "U-Net": ("batch norm", "width 64"),
+        "budget": ("20 epochs", "40 epochs"),
+    },
+    outcome="Dice at threshold 0.5, last epoch",
+    expected="Within the film nothing. Elsewhere ImageNet above random and permuted, most of all "
+    "frozen; a U-Net with batch norm as good as an untrained encoder.",
+    cost="120 runs, of them 33 those of table1; about 8 hours more",
+    rows=tuple(PRINTED) + ADDED,
+    contrasts=tuple(
+        ((network, "focal", freeze), (network, weights, "focal", freeze))
+        for network in BACKBONES
+        for weights in ("random", "permuted")
+        for freeze in ("frozen", "not frozen")
+    ),
+    data=FILM,
+)
+
+CELLS = cross(
+    ("ResNet-50", "VGG-16"), ("ImageNet", "random"), ("BCE", "focal"), ("not frozen", "frozen")
+)
+NOT_FROZEN = tuple(row for row in CELLS if "not frozen" in row)
+
+dsb2018 = Study(
+    name="dsb2018",
+    question="With many independent images: do ImageNet weights, focal loss and freezing matter?",
+    factors={
+        "network": ("ResNet-50", "VGG-16"),
+        "weights": ("ImageNet", "random"),
+        "loss": ("BCE", "focal"),
+        "freeze": ("not frozen", "frozen"),
+    },
+    outcome="Dice at threshold 0.5, last epoch, image by image",
+    expected="ImageNet above random by a few hundredths, by more where frozen; focal and BCE "
+    "equal; frozen a little below not frozen.",
+    cost="80 runs, about 5 hours",
+    rows=CELLS,
+    contrasts=(
+        *against("ImageNet", "random", NOT_FROZEN),
+        *against("focal", "BCE", NOT_FROZEN),
+        *against("frozen", "not frozen", tuple(row for row in CELLS if "ImageNet" in row)),
+    ),
+    data=IMAGES,
+    seeds=5,
+    at={"cpu": {"fit": {"images_per_epoch": 240}}},  # 20 epochs of 30 steps, half a pass each
+)
+
+certainty = Study(
+    name="certainty",
+    question="Is a transferred encoder more certain, within one loss and one architecture?",
+    factors={
+        "network": ("ResNet-50", "VGG-16"),
+        "weights": ("ImageNet", "random"),
+        "loss": ("BCE", "focal"),
+        "freeze": ("not frozen",),
+    },
+    outcome="share of undecided pixels, overall and near the outline, with ECE, before and after "
+    "temperature scaling; Dice and IoU at thresholds 0.4, 0.5, 0.9",
+    expected="The loss decides: focal loss leaves more pixels undecided whatever the encoder. "
+    "ImageNet weights leave fewer, as far as they also raise Dice.",
+    cost="40 runs, all of them in dsb2018",
+    rows=NOT_FROZEN,
+    contrasts=against("ImageNet", "random", NOT_FROZEN),
+    data=IMAGES,
+    seeds=5,
+    at=dsb2018.at,
+    thresholds=(0.4, 0.5, 0.9),
+)
+
+stages = Study(
+    name="stages",
+    question="How does Dice depend on the number of stages that are transferred, or also frozen?",
+    factors={
+        "stages": ("no stage", *(f"stages to {k}" for k in STAGES)),
+        "stages frozen": tuple(f"stages to {k}, frozen" for k in STAGES),
+    },
+    outcome="Dice at threshold 0.5 in recordings never trained on, against the number of stages",
+    expected="The first two stages give most of the gain; freezing the last ones costs some.",
+    cost="33 runs, about 2 hours",
+    rows=(
+        ("ResNet-50", "no stage"),
+        *(("ResNet-50", f"stages to {k}{frozen}") for frozen in ("", ", frozen") for k in STAGES),
+    ),
+    data=FILM,
+    profile="modern",
+)
+
+COUNTS = (*(f"{n} labels" for n in LABELS), "all labels")
+LEARNERS = cross(("ResNet-50",), ("ImageNet", "random"), COUNTS)
+
+few_labels = Study(
+    name="few-labels",
+    question="How many labelled frames does a network need, with ImageNet weights and without?",
+    factors={
+        "network": ("ResNet-50", "U-Net"),
+        "weights": ("ImageNet", "random"),
+        "norm": ("batch norm",),
+        "labels": COUNTS,
+    },
+    outcome="Dice at threshold 0.5 against the number of labelled frames, at equal steps",
+    expected="Within the film five frames are enough for each, because frames are near copies; "
+    "elsewhere ImageNet is ahead at any number, and more frames of one film help little.",
+    cost="54 runs, about 3 hours",
+    rows=LEARNERS + cross(("U-Net",), ("batch norm",), COUNTS),
+    contrasts=against("ImageNet", "random", LEARNERS),
+    data=FILM,
+    profile="modern",
+    decisions={"fit": {"epochs": 20}},
+)
+
+collapse = Study(
+    name="collapse",
+    question="Was the paper's 0.30 the loss, or a failed run?",
+    factors={
+        "loss": ("BCE", "focal"),
+        "init": ("Xavier", "He"),
+        "norm": ("batch norm", "no norm"),
+        "lr": ("lr 0.001", "lr 0.0001"),
+    },
+    outcome="share of runs whose Dice at the best threshold stays below 0.5",
+    expected="Hardly a run collapses with either loss; those that do have Xavier and no norm.",
+    cost="160 runs, about 1.5 hours",
+    rows=cross(
+        ("U-Net",),
+        ("BCE", "focal"),
+        ("Xavier", "He"),
+        ("batch norm", "no norm"),
+        ("lr 0.001", "lr 0.0001"),
+    ),
+    data=FILM,
+    seeds=10,
+    at={"cpu": {"data": {"size": 64}}},
+)
+
+DIVIDED: tuple[Row, ...] = (
+    ("U-Net", "focal"),
+    ("ResNet-50", "focal", "not frozen"),
+    ("ResNet-50", "random", "focal", "not frozen"),
+)
+
+splits = Study(
+    name="splits",
+    question="How much of a score is memory of the same film?",
+    factors={
+        "network": ("U-Net", "ResNet-50"),
+        "weights": ("ImageNet", "random"),
+        "freeze": ("not frozen",),
+        "split": ("random frames", "time blocks"),
+    },
+    outcome="Dice on the test frames of the random split, minus Dice in recordings never trained "
+    "on; the last block in time stands between",
+    expected="Random frames and time blocks both near 0.99; other recordings lower by 0.2 or more.",
+    cost="18 runs, of them 9 in controls; about 1 hour more",
+    rows=tuple((*row, split) for split in ("random frames", "time blocks") for row in DIVIDED),
+    data=FILM,
+)
+
+STUDIES = {
+    study.name: study
+    for study in (
+        table1, dsb2018, collapse, few_labels, stages, certainty, splits, controls,
+    )
+}  # fmt: skip

@@ -1,0 +1,141 @@
+"""Statistics in words: every sentence follows from the numbers by the rules that stand here."""
+
+from __future__ import annotations
+
+import math
+
+from ehtseg.study.intervals import Interval
+from ehtseg.study.statistics import (
+    ALPHA,
+    MARGIN,
+    Averages,
+    Contrast,
+    effective_count,
+    lag_one,
+    verdict,
+)
+
+DESCRIPTIVE = 10  # units below which a contrast describes these units and decides nothing
+MANY = 10_000  # units beyond which no number is worth naming
+
+
+def say_interval(found: Interval, digits: int = 4) -> str:
+    """An estimate with its interval.
+
+    >>> say_interval(Interval(0.91234, 0.9, 0.92, 6, "t"))
+    '0.9123 (0.9000 to 0.9200)'
+    """
+    if math.isnan(found.low):
+        return f"{found.estimate:.{digits}f} (one unit: no interval)"
+    return f"{found.estimate:.{digits}f} ({found.low:.{digits}f} to {found.high:.{digits}f})"
+
+
+def conclude(found: Contrast, first: str, second: str, unit: str = "recording") -> str:
+    """What may be said of two rows: which is higher, that they are equal, or that it is open."""
+    n = _counted(found.units, unit)
+    gap = found.difference.estimate
+    if found.units < 2:
+        return f"{first} against {second}: {gap:+.4f} in one {unit}, which says nothing of others."
+    seen = f"{gap:+.4f}, 95 % interval {found.difference.low:.4f} to {found.difference.high:.4f}"
+    numbers = f"{seen}; {n}, {_p(found)}"
+    said = {
+        "higher": f"{first} is higher than {second} ({numbers}){_trifle(found)}.",
+        "lower": f"{first} is lower than {second} ({numbers}){_trifle(found)}.",
+        "equal": f"{first} and {second} are equal to within {MARGIN} ({numbers}).",
+        "open": f"{first} and {second} are not distinguishable with {n} "
+        f"({seen}, {_p(found)}){_needed(found)}.",
+    }[verdict(found)]
+    return " ".join([said, *_cautions(found, unit)])
+
+
+def say_frames(series: list[float]) -> str:
+    """What the frames of one recording are worth, from a score that was measured on each in order.
+
+    >>> say_frames([0.9 + 0.001 * i for i in range(100)])
+    '100 frames with a lag-1 correlation of 1.00 carry as much as 1 independent one.'
+    """
+    rho = lag_one(series)
+    worth = _two_digits(effective_count(len(series), rho))
+    ones = "one" if worth == "1" else "ones"
+    return (
+        f"{len(series)} frames with a lag-1 correlation of {rho:.2f} carry as much as "
+        f"{worth} independent {ones}."
+    )
+
+
+def say_averages(found: Averages) -> str:
+    """One score, averaged in three ways.
+
+    >>> say_averages(Averages(0.9, 0.85, 0.91, 100, 4))
+    '0.9000 per image (100), 0.8500 per recording (4), 0.9100 pooled'
+    """
+    return (
+        f"{found.per_image:.4f} per image ({found.images}), "
+        f"{found.per_recording:.4f} per recording ({found.recordings}), {found.pooled:.4f} pooled"
+    )
+
+
+def say_rate(found: Interval, what: str) -> str:
+    """A rate as a count, with its interval.
+
+    >>> say_rate(Interval(0.3, 0.1078, 0.6032, 10, "Wilson"), "runs collapsed")
+    '3 of 10 runs collapsed (30 %, 95 % interval 11 to 60 %)'
+    """
+    count = round(found.estimate * found.units)
+    return (
+        (
+            f"{count} of {found.units} {what} ({found.estimate:.0%}, "
+            f"95 % interval {100 * found.low:.0f} to {found.high:.0%})"
+        )
+        .replace("%", " %")
+        .replace("  %", " %")
+    )
+
+
+def about(n: int) -> str:
+    """A number of units, rounded up to what can be meant by it.
+
+    >>> about(6), about(34), about(128), about(787), about(20_000)
+    ('6', 'about 35', 'about 130', 'about 790', 'more than 10,000')
+    """
+    if n < 10:
+        return str(n)
+    if n > MANY:
+        return f"more than {MANY:,}"
+    step = 5 if n < 100 else 10 ** (len(str(n)) - 2)
+    return f"about {-(-n // step) * step:,}"
+
+
+def _needed(found: Contrast) -> str:
+    """How many units would show the difference that was seen, if it were the true one."""
+    if found.units_needed is None:
+        return ""
+    if found.units_needed <= found.units:
+        return ""
+    return f"; {about(found.units_needed)} would be needed to show a difference of this size"
+
+
+def _trifle(found: Contrast) -> str:
+    return f", by less than {MARGIN}" if found.p_equal < ALPHA else ""
+
+
+def _cautions(found: Contrast, unit: str) -> list[str]:
+    said = []
+    if 2 ** (1 - found.units) >= ALPHA:
+        said.append(f"With {_counted(found.units, unit)} no test can reach p < {ALPHA}.")
+    if found.units < DESCRIPTIVE:
+        said.append(f"Descriptive: fewer than {DESCRIPTIVE} {unit}s decide nothing.")
+    return said
+
+
+def _p(found: Contrast) -> str:
+    said = "p < 0.001" if found.p_holm < 0.001 else f"p = {found.p_holm:.2g}"
+    return said if found.p_holm == found.p else f"{said} after Holm"
+
+
+def _counted(n: int, unit: str) -> str:
+    return f"{n} {unit}" if n == 1 else f"{n} {unit}s"
+
+
+def _two_digits(x: float) -> str:
+    return f"{x:.0f}" if x >= 10 or x == round(x) else f"{x:.1f}"
