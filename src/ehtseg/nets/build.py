@@ -142,11 +142,11 @@ def trainable_parameters(net: nn.Module) -> list[nn.Parameter]:
 
 def _check_scratch(recipe: NetRecipe) -> None:
     """Refuse decisions that a network without an ImageNet encoder cannot follow."""
-    if recipe.transfer not in ("all", 0, ()) or recipe.freeze != 0:
+    if recipe.transfer not in ("all", 0, ()) or recipe.freeze != 0 or recipe.control:
         raise UserError(
-            f"no transfer and no freezing with --net {recipe.name}, which has no ImageNet encoder",
-            f"transfer {recipe.transfer}, freeze {recipe.freeze}",
-            "Leave both out, or choose --net resnet50.",
+            f"no transfer, freezing or control with --net {recipe.name}, which has no ImageNet encoder",
+            f"transfer {recipe.transfer}, freeze {recipe.freeze}, control {recipe.control}",
+            "Leave them out, or choose --net resnet50.",
         )
     if recipe.dropout and recipe.name in RIVALS and RIVALS[recipe.name].dropout is None:
         raise UserError(
@@ -185,13 +185,19 @@ def _transfer(recipe: NetRecipe, seed: int, card: Card | None) -> Net:
     nested, name = recipe.name.startswith(NESTED), encoder_name(recipe.name)
     plan = DECODERS["modern" if nested else recipe.profile]
     file = None if card else wanted_file(recipe, download=True)
+    if recipe.control and recipe.transfer in (0, ()):
+        raise UserError(
+            f"stages to transfer with net.control {recipe.control}, which changes their weights",
+            f"transfer {recipe.transfer}",
+            "Leave net.transfer out, or net.control.",
+        )
     if card is None:
         card = file.card if file else scratch_card(name)
     encoder = Encoder(name, card, plan.coarsest, plan.style.bn_momentum)
     body = (TransferUNetPP if nested else TransferUNet)(encoder, plan, recipe.dropout)
     initialise(body, recipe.init, seed)
     if file:
-        card = fill(encoder, name, file, recipe.transfer)
+        card = fill(encoder, name, file, recipe.transfer, recipe.control)
     freeze(encoder, count_stages(encoder, "freeze", recipe.freeze), recipe.freeze_mode)
     return Net(body, replace(card, bn_eps=encoder.bn_eps), body.multiple)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import zlib
 from dataclasses import replace
 from typing import Literal
 
@@ -18,8 +19,16 @@ Stages = int | Literal["all"]
 Wanted = Stages | tuple[str, ...]
 
 
-def fill(encoder: Encoder, name: str, file: WeightsFile, wanted: Wanted) -> Card:
+def fill(
+    encoder: Encoder,
+    name: str,
+    file: WeightsFile,
+    wanted: Wanted,
+    control: Literal["permuted", "random"] | None = None,
+) -> Card:
     """Load the tensors that are transferred, in place; the file's card with their names.
+
+    A control loads them permuted within each tensor (same statistics, no features), or not at all.
 
     Raises: UserError for stages and layers that do not exist, and for a file that does not fit.
     """
@@ -30,10 +39,20 @@ def fill(encoder: Encoder, name: str, file: WeightsFile, wanted: Wanted) -> Card
     names, chosen = select(encoder, entry.arch, wanted)
     own = {flat(name): name for name in encoder.body.state_dict()}
     loaded = {own[flat(name)]: tensor for name, tensor in tensors.items() if name in chosen}
-    encoder.body.load_state_dict(loaded, strict=False)
-    if not names:  # the file decided the variant only
+    if control == "permuted":
+        loaded = {each: permuted(tensor, each) for each, tensor in loaded.items()}
+        card = replace(card, source=f"{card.source}, permuted within each tensor")
+    if control != "random":
+        encoder.body.load_state_dict(loaded, strict=False)
+    if not names or control == "random":  # the file decided the variant only
         return replace(card, source=RANDOM, licence="", weights_sha256=None)
     return replace(card, transferred=names)
+
+
+def permuted(tensor: Tensor, name: str) -> Tensor:
+    """The values of a tensor in another order, which its name decides."""
+    generator = torch.Generator().manual_seed(zlib.crc32(name.encode()))
+    return tensor.flatten()[torch.randperm(tensor.numel(), generator=generator)].view_as(tensor)
 
 
 def select(encoder: Encoder, arch: str, wanted: Wanted) -> tuple[tuple[str, ...], set[str]]:

@@ -77,8 +77,29 @@ def split_dataset(dataset: Dataset, data: DataRecipe, seed: int) -> Split:
             "Raise the first of the three.",
         )
     methods = {"recording": _by_recording, "blocks": _by_blocks, "random": _at_random}
-    sets, remarks = methods[data.split](dataset, data, seed)
+    sets, remarks = methods[data.split](
+        dataset, data, seed if data.split_seed is None else data.split_seed
+    )
+    if data.n_train is not None:
+        sets = _thinned(dataset, sets, data.n_train, seed)
+        remarks = [*remarks, f"{data.n_train} of the training frames were drawn with seed {seed}."]
     return _described(dataset, data.split, sets, remarks)
+
+
+def _thinned(dataset: Dataset, sets: Sets, n_train: int, seed: int) -> Sets:
+    """The sets with `n_train` training frames; a smaller number draws some of a larger one's.
+
+    Raises: UserError where there are not so many.
+    """
+    there = list(sets.train)
+    if n_train > len(there):
+        raise UserError(
+            f"at most {len(there)} in data.n_train, the training frames of this split",
+            str(n_train),
+            "Give a smaller number, or leave it out.",
+        )
+    drawn = _drawn([dataset.frames[i].name for i in there], f"{seed} train")[:n_train]
+    return sets._replace(train=[there[i] for i in sorted(drawn)])
 
 
 def whole(dataset: Dataset) -> Split:
