@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import tifffile
 
 from conftest import shared
 from ehtseg.doors.cli import app
@@ -17,6 +18,8 @@ from ehtseg.jobs.analysis import FILES, Facts
 from ehtseg.measuring.events import read_event
 from ehtseg.records import UserError
 from heartbeats import PERIOD, beating, phases, write_recording
+from recordings import write_video
+from test_segment import dark_run
 
 
 def rows(path: Path) -> list[dict[str, str]]:
@@ -259,3 +262,33 @@ def test_results_are_no_recordings(tmp_path: Path) -> None:
     result = one(tmp_path, frames, masks)
     with pytest.raises(UserError, match="only results"):
         analyse([result.folder or tmp_path], tmp_path / "out", masks=tmp_path / "masks")
+
+
+def test_a_network_sees_what_the_masks_show(tmp_path: Path) -> None:
+    frames, masks = beating(phases(160))
+    source = write_recording(tmp_path, "film", frames, masks)
+    run = dark_run(tmp_path / "run")
+    (result,) = analyse([source], tmp_path / "out", run=run, facts=Facts(fps=20))
+    assert summary(result)["verdict"] == "beating"
+    assert summary(result)["beats"] == 8
+    assert "the network run" in (result.record or {})["masks_from"]
+    again = analyse([source], tmp_path / "out", run=run, facts=Facts(fps=20))
+    assert again[0].status == "unchanged"
+
+
+def test_times_of_a_variable_rate_are_those_of_the_file(tmp_path: Path) -> None:
+    frames, masks = beating(phases(240))
+    kept = np.random.default_rng(3).random(240) > 0.1
+    write_recording(tmp_path, "unused", frames[:1], masks[:1])
+    times_ms = [int(ms) for ms in np.flatnonzero(kept) * 50]
+    source = write_video(tmp_path / "film.mkv", list(frames[kept]), times_ms=times_ms)
+    tifffile.imwrite(tmp_path / "masks" / "film.tif", masks[kept])
+    (result,) = analyse([source], tmp_path / "out", masks=tmp_path / "masks")
+    assert summary(result)["beats"] == 12
+    beats = rows(tmp_path / "out" / "film" / "beats.csv")
+    times_s = [float(beat["t50_s"]) for beat in beats if beat["accepted"] == "yes"]
+    assert np.diff(times_s) == pytest.approx(1.0, abs=0.06)
+    assert "frames lost" in said(result, "flags")
+    shares = {row["parameter"]: row for row in rows(tmp_path / "out" / "film" / "kinetics.csv")}
+    assert float(shares["fac_pct"]["median"]) == pytest.approx(8, abs=0.5)  # as the strip was made
+    assert float(shares["fac_pct"]["resolution"]) < 2

@@ -23,7 +23,14 @@ from ehtseg.measuring.traces import Choice, Traces
 from ehtseg.reporting.conclusions import can_conclude, cannot_conclude
 from ehtseg.reporting.figures import thinned, trace_figure, write_figures
 from ehtseg.reporting.how import HOW, how
-from ehtseg.reporting.page import inline_json, shown, trace_data, write_batch, write_page
+from ehtseg.reporting.page import (
+    EFFECT_COLUMNS,
+    inline_json,
+    shown,
+    trace_data,
+    write_batch,
+    write_page,
+)
 from ehtseg.reporting.report import Clock, Report
 from ehtseg.reporting.tables import (
     quality,
@@ -67,7 +74,7 @@ def report() -> Report:
         parameters=(number,),
         windows=(),
         changes=({"name": "rr_s", "time_s": 4.5},),
-        effects=({"event": "1 µM isoprenaline", "reason": "Only 3 beats have a value."},),
+        effects=(dict.fromkeys(EFFECT_COLUMNS, "Only 3 beats have a value."),),
         flags=(Flag("drift", "warning", "The trace drifts."),),
         can=("8 beats.",),
         cannot=("Lengths in um.",),

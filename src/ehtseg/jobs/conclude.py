@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 
@@ -24,7 +24,11 @@ from ehtseg.reporting.how import how
 from ehtseg.reporting.report import Clock
 
 FEWEST_SEEN = 0.9  # share of frames in which a length is known, so that it can be a reference
-LENGTHS = ("major_axis", "extent")
+SHARES: dict[str, Literal["fs_pct", "fac_pct"]] = {
+    "major_axis": "fs_pct",
+    "extent": "fs_pct",
+    "area": "fac_pct",
+}
 NEED_SECONDS = ("_fridericia_ms", "capture_ratio")  # mean nothing in frames
 
 
@@ -53,9 +57,9 @@ def conclude(
     flags = quality.flags_of(traces, choice) if many else []
     if choice is None:
         return Conclusion(None, None, (), (), tuple(flags), Course())
-    finding = find_beats(*rising(traces.time_s, choice.signal), max_bpm=recipe.max_bpm)
+    signal, meaning = as_shortening(choice, traces)
+    finding = find_beats(*rising(traces.time_s, signal), max_bpm=recipe.max_bpm)
     finding = apply_edits(finding, [_in_seconds(edit, clock) for edit in edits])
-    meaning = meaning_of(choice.name, traces)
     rows = table_of_beats(finding.time_s, finding.x, finding.beats, meaning)
     sure = finding.verdict == "beating"
     numbers = summary(finding, meaning, recipe.pacing_bpm) if sure else {}
@@ -76,22 +80,21 @@ def rising(time_s: Array, x: Array) -> tuple[Array, Array]:
     return time_s[keep], x[keep]
 
 
-def meaning_of(trace: str, traces: Traces) -> Meaning:
-    """What a trace stands for: its unit, and of what relaxed size its amplitude is a share.
+def as_shortening(choice: Choice, traces: Traces) -> tuple[Array, Meaning]:
+    """The chosen trace and what it stands for: its unit, and of what its amplitude is a share.
 
-    A size was turned to minus itself. Shortening by flow counts from 0: its relaxed size is the
-    usual extent of the mask, where the whole of it is seen.
+    A length or an area, which was turned to minus itself, becomes what it is shorter than usual.
+    Shortening by flow is a share of the usual extent of the mask, where the whole of it is seen.
     """
-    name = stem(trace)
-    unit = trace.removeprefix(f"{name}_")
-    if name in LENGTHS:
-        return Meaning(unit, "fs_pct", 0.0)
-    if name == "area":
-        return Meaning(unit, "fac_pct", 0.0)
+    name = stem(choice.name)
+    unit = choice.name.removeprefix(f"{name}_")
+    if name in SHARES:
+        usual = float(np.nanmedian(traces.columns[choice.name]))
+        return usual + choice.signal, Meaning(unit, SHARES[name], usual)
     extent = traces.columns.get(f"extent_{unit}", np.full(1, np.nan))
     if name == "contraction" and np.isfinite(extent).mean() >= FEWEST_SEEN:
-        return Meaning(unit, "fs_pct", float(np.nanmedian(extent)))
-    return Meaning(unit)
+        return choice.signal, Meaning(unit, "fs_pct", float(np.nanmedian(extent)))
+    return choice.signal, Meaning(unit)
 
 
 def beat_rows(

@@ -25,7 +25,7 @@ INCHES = (7.2, 2.5)  # a page of two columns
 WIDE_INCHES = 5.0  # of it the trace
 DOTS_PER_INCH = 300
 MOST_POINTS = 4000  # a line of more would only be thicker
-MOST_BEATS = 60  # drawn over each other
+MOST_BEATS = 60  # drawn over each other; with more the marks are small
 WORDS = {
     "major_axis": "shortening of the long axis",
     "contraction": "shortening (optical flow)",
@@ -104,12 +104,13 @@ def _draw_trace(axes: Axes, report: Report, finding: BeatFinding) -> None:
     axes.plot(time_s * scale, x - zero, color=INK, linewidth=0.7)
     line_s, line = thinned(finding.time_s, finding.baseline)
     axes.plot(line_s * scale, line - zero, color=GREY, linewidth=0.7, linestyle="--")
+    size = 3.5 if len(finding.beats) <= MOST_BEATS else 1.2
     marks = {"accepted": (BLUE, "o"), "rejected": (VERMILION, "X")}
     for word, (colour, mark) in marks.items():
         chosen = [beat for beat in finding.beats if beat.accepted == (word == "accepted")]
         at_s = np.array([beat.peak_s for beat in chosen])
         level = np.interp(at_s, finding.time_s, finding.x) - zero
-        drawn: dict[str, Any] = {"color": colour, "markersize": 3.5, "linestyle": "none"}
+        drawn: dict[str, Any] = {"color": colour, "markersize": size, "linestyle": "none"}
         axes.plot(at_s * scale, level, marker=mark, label=f"{word} ({len(chosen)})", **drawn)
     for event in report.events if report.clock.is_known else ():
         if event.time_s <= finding.time_s[-1]:

@@ -29,6 +29,10 @@ BEAT_COLUMNS = (  # beginnings of the columns of beats.csv that stand in the pag
     "beat", "onset", "t50", "peak", "end", "rr", "amplitude", "fs_pct", "fac_pct", "ttp10",
     "cd50_ms", "cd50_frames", "cd90_ms", "cd90_frames", "rt50", "accepted", "reason",
 )  # fmt: skip
+EFFECT_COLUMNS = (
+    "event", "quantity", "verdict", "before", "after", "change_pct", "low_pct", "high_pct",
+    "half_time_s", "recovered_pct", "reason",
+)  # fmt: skip
 HEADLINES = (
     "beat_rate_bpm", "beat_rate_per_1000_frames", "cv_rr", "amplitude_um", "amplitude_px", "fs_pct",
     "ttp10_ms", "ttp10_frames", "cd50_ms", "cd50_frames", "rt50_ms", "rt50_frames",
@@ -43,6 +47,7 @@ def write_page(report: Report, path: Path) -> None:
         "picture": as_data_url(report.picture),
         "data": inline_json(trace_data(report)),
         "beat_columns": beat_columns(report),
+        "effect_columns": EFFECT_COLUMNS,
         "parameter_columns": list(report.parameters[0]) if report.parameters else [],
         "measured_by": measured_by(report.choice.name) if report.choice else "",
         "label": label(report.choice.name) if report.choice else "",

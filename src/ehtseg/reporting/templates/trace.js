@@ -75,11 +75,12 @@
       element("line", { x1: X(at), x2: X(at), y1: edge.top, y2: bottom, stroke: "#d55e00", "stroke-dasharray": "2 3" });
       element("text", { x: X(at) + 3, y: edge.top + 10, fill: "#9b2c00" }, words);
     }
+    const radius = data.beats.filter(beat => inside(beat[1])).length > 150 ? 1.5 : 4;
     data.beats.forEach(([t50, peak, level, accepted, reason], number) => {
       if (!inside(peak)) return;
       const [x, y] = [X(peak), Y(level)];
       const mark = accepted
-        ? element("circle", { cx: x, cy: y, r: 4, fill: "#0072b2" })
+        ? element("circle", { cx: x, cy: y, r: radius, fill: "#0072b2" })
         : element("path", { d: `M${x - 4} ${y - 4}l8 8m0-8l-8 8`, stroke: "#d55e00", "stroke-width": 2 });
       const told = document.createElementNS("http://www.w3.org/2000/svg", "title");
       told.textContent = `beat ${number}: ${accepted ? "accepted" : "not accepted"}${reason ? ", " + reason : ""}`;
