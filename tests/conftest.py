@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -11,6 +12,13 @@ from PIL import Image
 
 SHARED = Path(__file__).resolve().parents[2] / "shared"
 SAMPLE = Path(__file__).resolve().parents[1] / "samples" / "demo"
+
+
+@pytest.fixture(autouse=True)
+def denormals_as_usual() -> None:
+    """Training flushes denormals for the whole process; every test begins with them."""
+    if "torch" in sys.modules:
+        sys.modules["torch"].set_flush_denormal(False)
 
 
 def shared(path: str) -> Path:

@@ -154,7 +154,7 @@ def test_deep_supervision_gives_every_output_at_full_size(name: str) -> None:
     ("decisions", "said"),
     [
         ({"name": "unext", "dropout": 0.2}, "net.dropout 0 with --net unext"),
-        ({"name": "transunet", "freeze": 1}, "no freezing with --net transunet"),
+        ({"name": "transunet", "freeze": 1}, "with --net transunet, which has no ImageNet"),
         ({"name": "unetp"}, "nearest are unetpp"),
         ({"name": "unetpp:resnet5"}, "nearest are .*resnet50"),
     ],

@@ -11,6 +11,8 @@ until the onset of the next beat. The relaxed level of a beat is x_on, its ampli
 every crossing time follows from the inverse of these formulas. The first beat starts from B.
 The peak has a corner (the upstroke ends flat or rising, the relaxation starts at full slope), the
 exponential upstroke starts with a corner: harder for a camera than the rounded twitch of a tissue.
+
+`errors` runs the package on a train and subtracts the truth.
 """
 
 from __future__ import annotations
@@ -19,6 +21,10 @@ from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 import numpy as np
+
+from ehtseg.measuring.beats import find_beats
+from ehtseg.measuring.kinetics import table_of_beats
+from ehtseg.measuring.rhythm import intervals_s, rmssd_s
 
 Array = np.ndarray[Any, np.dtype[Any]]
 STEEPNESS = 3.0  # k of the exponential upstroke
@@ -183,3 +189,32 @@ def _rise(upstroke: str, share: Array) -> Array:
     if upstroke == "cosine":
         return (1 - np.cos(np.pi * share)) / 2
     return np.asarray(np.expm1(-STEEPNESS * share) / np.expm1(-STEEPNESS))
+
+
+def compare(found_s: Array, true_s: Array, reach_s: float) -> tuple[int, int]:
+    """Number of true beat times with no found one within `reach_s`, and of found with no true."""
+    apart = np.abs(np.asarray(found_s)[:, None] - np.asarray(true_s)[None])
+    if apart.size == 0:
+        return len(true_s), len(found_s)
+    missed = int(np.sum(np.min(apart, axis=0) > reach_s))
+    return missed, len(found_s) - (len(true_s) - missed)
+
+
+def errors(train: Train) -> dict[str, float]:
+    """Measured minus true for a regular train: times in ms, amplitude in %, RMSSD in ms, beats.
+
+    Of each column the median over the train's beats.
+    """
+    finding = find_beats(train.time_s, train.x)
+    beats = finding.accepted
+    rows = table_of_beats(finding.time_s, finding.x, beats)
+    result = {
+        name: float(np.nanmedian([row[name] for row in rows])) - true
+        for name, true in train.kinetics_ms().items()
+    }
+    t50_s = np.array([beat.t50_s for beat in beats])
+    size = float(np.median(train.top - train.start))
+    result["amplitude_pct"] = 100 * (float(np.median([b.amplitude for b in beats])) / size - 1)
+    result["rmssd_ms"] = 1000 * rmssd_s(intervals_s(t50_s))
+    missed, extra = compare(t50_s, train.t50_s, 0.1)
+    return {**result, "missed": missed, "extra": extra}

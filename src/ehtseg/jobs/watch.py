@@ -8,6 +8,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field, replace
+from typing import Any
 
 import numpy as np
 
@@ -58,7 +59,8 @@ class Watched:
         known = None not in self.times_s
         counted = np.arange(len(self.times_s)) / NOMINAL_FPS
         time_s = np.array(self.times_s, float) if known else counted
-        records = [self.shapes, self.looks, *([self.flow] if self.flow else [])]
+        records: list[list[Any]] = [self.shapes, self.looks]
+        records += [self.flow] if self.flow else []
         return with_least_noise(collect(time_s, *records, um_per_px=um_per_px))
 
 

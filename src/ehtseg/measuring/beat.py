@@ -25,10 +25,12 @@ from ehtseg.records import Array
 
 BEATS_PER_MEAN = 60  # a mean beat is of neighbours, so that it follows a slow drug effect
 FEWEST_FOR_MEAN = 4  # fewer beats do not show the twitch between frames
-PASSES = 3  # of laying the mean beat over each beat; more change nothing
+LEAST_LIKENESS = 0.8  # correlation with the mean beat; see beats.py for what happens below
+PASSES = 2  # of laying the mean beat over each beat; more change nothing
 FOOT = 0.8  # rest is read this share of the 10 to 50 % rise time before the 10 % level
 NEAR_PEAK_S = 0.1  # the highest frame is sought so near to a candidate
-SHIFT_S = 0.03  # a peak may lie so far, or a frame, from where the mean beat has it
+HIGHEST = 1.3  # times the highest frame: no peak between frames is above
+SHIFT_S = 0.03  # a peak may lie so far, or two frames, from where the mean beat has it
 NAN = float("nan")
 
 
@@ -112,8 +114,7 @@ def time_one(time_s: Array, x: Array, peaks_s: Array, peak_s: float) -> Beat:
     low_s, high_s = max(before_s, peak_s - reach_s), min(after_s, peak_s + reach_s)
     first, low, high = np.searchsorted(time_s, [before_s, low_s, high_s + 1e-9])
     top_s, top = parabola_peak(time_s[low:high], x[low:high])
-    ahead = np.sort(x[first:high])
-    rest = float(np.median(ahead[: max(1, len(ahead) // 4)]))
+    rest = _lowest_quarter(x[first:high])
     draft = Beat(0, top_s, NAN, top_s, NAN, top - rest, rest=rest)
     draft = replace(draft, before_s=before_s, after_s=after_s)
     return _refined(time_s, x, _refined(time_s, x, draft))
@@ -169,47 +170,54 @@ def _with_drift(beats: list[Beat]) -> list[Beat]:
 def _refined(time_s: Array, x: Array, beat: Beat) -> Beat:
     """The beat with its relaxed level read again just before the upstroke, and its times.
 
-    A beat whose upstroke the recording cut off keeps NaN times.
+    A beat whose upstroke the recording cut off, or of which no frame is seen, has NaN times.
     """
     frames_s, y = own_frames(beat, time_s, x)
     up_s, up_y, down_s, down_y = limbs(beat, frames_s, y)
-    u50, rise_s = _rise(up_s, up_y, 0.0, beat.amplitude)
-    foot_s = u50 - (1 + FOOT) * rise_s  # an exponential or cosine upstroke has not begun here
+    low = _lowest_quarter(y[frames_s < beat.peak_s])
+    reach = 0.25 * (beat.amplitude - low)
+    u50, rise_s = _rise(up_s, up_y, float(np.clip(0.0, low - reach, low + reach)))
+    lowest_s = up_s[0] - frame_interval_s(time_s)  # one frame earlier, as noise picks the lowest
+    foot_s = max(u50 - (1 + FOOT) * rise_s, lowest_s)  # the upstroke has not begun
     still = frames_s <= foot_s
-    if not np.any(still):
-        cut_off = beat.before_s <= time_s[0]
-        return replace(beat, t50_s=NAN, end_s=NAN, clipped="start" if cut_off else "")
-    raised = rest_level(frames_s[still], y[still], foot_s, beat.peak_s - beat.before_s)
-    height = beat.amplitude - raised
-    u50, rise_s = _rise(up_s, up_y, raised, height)
+    if len(up_y) < 2 or not (np.any(still) or beat.before_s > time_s[0]):
+        start: Literal["", "start"] = "start" if beat.before_s <= time_s[0] else ""
+        return replace(beat, t50_s=NAN, end_s=NAN, clipped=start)
+    raised = low
+    if np.any(still):
+        raised = rest_level(frames_s[still], y[still], foot_s, beat.peak_s - beat.before_s)
+    raised = float(np.clip(raised, low - reach, low + reach))
+    u50, rise_s = _rise(up_s, up_y, raised)
     onset_s = u50 - 1.25 * rise_s
-    if np.isnan(onset_s) or height <= 0:
-        return beat
-    end_s = crossing_s(down_s, down_y, raised + 0.1 * height)
-    cut = bool(np.isnan(end_s)) and bool(down_s[-1] >= time_s[-1] - 1e-9)
+    end_s = crossing_s(down_s, down_y, raised + 0.1 * (beat.amplitude - raised))
+    cut = np.isnan(end_s) and down_s[-1] >= time_s[-1] - 1e-9
     return replace(
         beat,
         onset_s=onset_s,
         t50_s=u50,
         end_s=float(down_s[-1]) if np.isnan(end_s) else end_s,
-        amplitude=height,
+        amplitude=beat.amplitude - raised,
         rest=beat.rest + raised + beat.drift_per_s * (onset_s - beat.onset_s),
         clipped="end" if cut else "",
     )
 
 
-def _rise(time_s: Array, y: Array, rest: float, height: float) -> tuple[float, float]:
+def _lowest_quarter(y: Array) -> float:
+    """Median of the lowest quarter of the frames: about the relaxed level, whatever the noise."""
+    return float(np.median(np.sort(y)[: max(1, len(y) // 4)])) if len(y) else NAN
+
+
+def _rise(time_s: Array, y: Array, rest: float) -> tuple[float, float]:
     """Time of 50 % of the upstroke, and time from 10 to 50 %.
 
     Where noise hides the 10 % level, the rise is taken as 1.5 times that from 25 to 75 %.
     """
-    u10, u25, u50, u75 = (crossing_s(time_s, y, rest + p * height) for p in (0.1, 0.25, 0.5, 0.75))
+    levels = [rest + share * (float(y[-1]) - rest) for share in (0.1, 0.25, 0.5, 0.75)]
+    u10, u25, u50, u75 = (crossing_s(time_s, y, level) for level in levels)
     return u50, float(np.fmin(u50 - u10, 1.5 * (u75 - u25)))
 
 
-def _timed_by_mean(
-    time_s: Array, x: Array, beats: list[Beat]
-) -> tuple[list[Beat], MeanBeat | None]:
+def _timed_by_mean(time_s: Array, x: Array, beats: list[Beat]) -> list[Beat]:
     known = [beat for beat in beats if np.isfinite(beat.t50_s)]
     lag_s = _median([beat.peak_s - beat.t50_s for beat in known])
     timed = [replace(b, peak_s=b.t50_s + lag_s) if b in known else b for b in beats]
@@ -218,6 +226,8 @@ def _timed_by_mean(
         if mean is None:
             return _compared(time_s, x, beats)
         timed = [_laid_under(mean, time_s, x, beat) for beat in timed]
+    if not _median([beat.likeness for beat in timed]) >= LEAST_LIKENESS:
+        return _compared(time_s, x, beats)  # the mean beat is like none of them
     return timed
 
 
@@ -239,13 +249,18 @@ def _laid_under(mean: MeanBeat, time_s: Array, x: Array, beat: Beat) -> Beat:
         return beat
     frames_s, y = own_frames(beat, time_s, x)
     lag_s = frames_s - beat.peak_s
-    shift_s, height = lay_under(mean, lag_s, y, max(frame_interval_s(time_s), SHIFT_S))
-    beat = replace(beat, likeness=correlation(lag_s, y, mean.lag_s, mean.level))
-    if not height > 0:
-        return beat
-    peak_s = beat.peak_s + mean.peak_lag_s + shift_s
-    return _refined(time_s, x, replace(beat, peak_s=peak_s, amplitude=height))
+    reach_s = max(2 * frame_interval_s(time_s), SHIFT_S)
+    reach_s = min(reach_s, (beat.after_s - beat.before_s) / 8)
+    shift_s, height = lay_under(mean, lag_s, y, reach_s)
+    if not 0 < height < HIGHEST * np.max(y):
+        shift_s = 0.0
+    else:
+        peak_s = beat.peak_s + mean.peak_lag_s + shift_s
+        beat = _refined(time_s, x, replace(beat, peak_s=peak_s, amplitude=height))
+    alike = correlation(lag_s - shift_s, y, mean.lag_s, mean.level)
+    return replace(beat, likeness=alike)
 
 
 def _median(values: list[float]) -> float:
-    return float(np.nanmedian(values)) if len(values) else NAN
+    known = [value for value in values if np.isfinite(value)]
+    return float(np.median(known)) if known else NAN

@@ -10,18 +10,27 @@ import numpy as np
 from scipy.ndimage import gaussian_filter1d
 from scipy.signal import find_peaks
 
-from ehtseg.measuring.beat import BEATS_PER_MEAN, Beat, mean_of, own_frames, time_beats, time_one
+from ehtseg.measuring.beat import (
+    BEATS_PER_MEAN,
+    LEAST_LIKENESS,
+    Beat,
+    mean_of,
+    own_frames,
+    time_beats,
+    time_one,
+)
 from ehtseg.measuring.levels import even, frame_interval_s, noise_sd
 from ehtseg.measuring.mean_beat import MeanBeat
+from ehtseg.measuring.rhythm import periodicity
 from ehtseg.measuring.verdict import Verdict, conclude, without_beats
 from ehtseg.records import Array
 
 MAX_BPM = 360.0  # refractory limit: no second beat within 167 ms
 SMALLEST_SHARE = 0.35  # of the typical prominence; smaller candidates are rejected
 LISTED_SHARE = 0.2  # candidates below this share are noise and get no row
-LEAST_LIKENESS = 0.8  # correlation with the mean beat
 BLUR_S = 0.04  # of the trace in which candidates are sought; never of one that is measured
 TWITCH_S = 3.0  # a twitch is over within this time on either side of its peak
+RHYTHMIC = 0.3  # autocorrelation from which on the period is trusted
 LONGEST_S = 6.0  # what takes longer is drift
 FEWEST_FRAMES = 20
 NAN = float("nan")
@@ -67,7 +76,8 @@ def find_beats(time_s: Array, x: Array, *, max_bpm: float = MAX_BPM) -> BeatFind
     if len(x) < FEWEST_FRAMES:
         few = f"only {len(x)} frames have a value, {FEWEST_FRAMES} are needed"
         return _nothing(time_s, x, "cannot tell", (few,))
-    peaks_s, prominence = _candidates(time_s, x)
+    repeats = periodicity(time_s, x)
+    peaks_s, prominence = _candidates(time_s, x, *repeats)
     if len(peaks_s) == 0:
         return _nothing(time_s, x, *without_beats(float(np.ptp(time_s)), "nothing moves"))
     typical = _typical(prominence)
@@ -116,11 +126,17 @@ def baseline(time_s: Array, beats: Sequence[Beat]) -> Array:
     return np.interp(time_s, [beat.onset_s for beat in known], [beat.rest for beat in known])
 
 
-def _candidates(time_s: Array, x: Array) -> tuple[Array, Array]:
+def _candidates(time_s: Array, x: Array, period_s: float, strength: float) -> tuple[Array, Array]:
+    """Times and prominences of the maxima of the blurred trace.
+
+    Prominence is counted from the higher of the lowest points on either side, within one and a
+    half periods where the trace has a rhythm: further away drift would be taken for height.
+    """
     grid_s, values = even(time_s, x)
     step_s = frame_interval_s(time_s)
     blurred = gaussian_filter1d(values, BLUR_S / step_s, mode="nearest")
-    window = 2 * round(TWITCH_S / step_s) + 1
+    reach_s = min(1.5 * period_s, TWITCH_S) if strength >= RHYTHMIC else TWITCH_S
+    window = 2 * round(reach_s / step_s) + 1
     peaks, found = find_peaks(blurred, prominence=1e-9 * np.ptp(x), wlen=max(window, 3))
     return grid_s[peaks], found["prominences"]
 
@@ -185,7 +201,7 @@ def _concluded(time_s: Array, x: Array, beats: list[Beat]) -> BeatFinding:
     sample = known[middle : middle + BEATS_PER_MEAN]
     mean = mean_of(time_s, x, sample)
     noise = noise_sd(x, time_s) if mean is None else unexplained_sd(time_s, x, sample, mean)
-    verdict, reasons = conclude(beats, float(np.ptp(time_s)), frame_interval_s(time_s), noise)
+    verdict, reasons = conclude(beats, time_s, noise, periodicity(time_s, x))
     if verdict == "not beating":
         why = f"not beating: {reasons[0]}"
         beats = [replace(b, accepted=False, reason=b.reason or why) for b in beats]
@@ -207,7 +223,7 @@ def unexplained_sd(time_s: Array, x: Array, beats: Sequence[Beat], mean: MeanBea
         lag_s = frames_s - beat.peak_s
         inside = (lag_s >= mean.lag_s[0]) & (lag_s <= mean.lag_s[-1])
         first = int(np.searchsorted(time_s, frames_s[0]))
-        shape = beat.amplitude * np.interp(lag_s[inside], mean.lag_s, mean.level)
+        shape = beat.amplitude * mean.at(lag_s[inside])
         left[first : first + len(y)][inside] = y[inside] - shape
     covered = (time_s >= beats[0].onset_s) & (time_s <= beats[-1].end_s)
     return float(np.sqrt(np.pi / 2) * np.mean(np.abs(left[covered])))

@@ -12,6 +12,7 @@ from scipy.signal import savgol_filter
 from ehtseg.records import Array
 
 LIGHT_S = 0.05  # window of the lightest smoothing: none below 100 frames/s
+OUTLIER, FEWEST_FOR_OUTLIERS = 5.0, 6  # medians off the line; frames below which all count
 REST_SHARE, REST_S = 0.25, 0.5  # rest is read in this share of the interval, at most so long
 
 
@@ -41,7 +42,7 @@ def smoothed(time_s: Array, x: Array, window_s: float = LIGHT_S, order: int = 0)
     if order == 0 and frames == 3:
         return x
     result = savgol_filter(values, frames, 2, deriv=order, delta=step_s, mode="interp")
-    return np.interp(time_s, grid_s, result)
+    return np.asarray(np.interp(time_s, grid_s, result))
 
 
 def crossing_s(time_s: Array, x: Array, level: float) -> float:
@@ -57,16 +58,19 @@ def crossing_s(time_s: Array, x: Array, level: float) -> float:
     above = x >= level
     if len(x) < 2 or above[0] == above[-1]:
         return float("nan")
-    k = np.flatnonzero(above[:-1] != above[1:])
-    times = time_s[k] + (level - x[k]) / (x[k + 1] - x[k]) * (time_s[k + 1] - time_s[k])
-    return float(np.sum(times[::2]) - np.sum(times[1::2]))
+    total_s, sign = 0.0, 1
+    for k in np.flatnonzero(above[1:] != above[:-1]):
+        share = (level - x[k]) / (x[k + 1] - x[k])
+        total_s += sign * float(time_s[k] + share * (time_s[k + 1] - time_s[k]))
+        sign = -sign
+    return total_s
 
 
 def noise_sd(x: Array, abscissa: Array) -> float:
     """Standard deviation of independent noise on a smooth curve, in the unit of x.
 
     Each value is compared with the straight line between its neighbours.
-    Source: Gasser, Sroka and Jennen-Steinmetz 1986, Biometrika 73:625 (here by mean absolute values).
+    Source: Gasser, Sroka and Jennen-Steinmetz 1986, Biometrika 73:625 (mean of absolute values).
     """
     if len(x) < 3:
         return float("nan")
@@ -101,5 +105,14 @@ def rest_level(time_s: Array, x: Array, at_s: float, interval_s: float) -> float
     near_s, level = time_s[start:] - at_s, x[start:]
     if len(level) < 3:
         return float(np.mean(level))
-    lean = near_s - near_s.mean()
-    return float(level.mean() - near_s.mean() * (lean @ level) / (lean @ lean))
+    off = np.abs(_line(near_s, level, near_s) - level)
+    kept = off <= max(OUTLIER * float(np.median(off)), 1e-12)
+    if len(level) < FEWEST_FOR_OUTLIERS or np.count_nonzero(kept) < 3:
+        kept[:] = True
+    return float(_line(near_s[kept], level[kept], np.zeros(1))[0])
+
+
+def _line(time_s: Array, x: Array, at_s: Array) -> Array:
+    lean = time_s - time_s.mean()
+    slope = float(lean @ x) / float(lean @ lean)
+    return np.asarray(x.mean() + slope * (at_s - time_s.mean()))

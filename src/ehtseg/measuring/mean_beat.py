@@ -15,6 +15,8 @@ from ehtseg.records import Array
 
 TOP = (0.2, 0.3)  # the top: from 20 % on the upstroke to 30 % on the way down
 FEWEST_IN_TOP = 12  # frames; fewer do not carry the fit
+FEWEST_PLACES = 7  # quarters of a frame interval with a frame in them: as many as weights
+FEWEST_TO_COMPARE = 8  # frames; with fewer a lost frame alone changes the shape
 NAN = float("nan")
 
 
@@ -22,15 +24,22 @@ NAN = float("nan")
 class MeanBeat:
     """Rest 0, peak 1; times from the peak, as the beats themselves had it."""
 
-    lag_s: Array  # bins of an eighth of a frame interval
-    level: Array  # their medians
-    top_lag_s: Array  # the smooth top, every 0.5 ms
-    top_level: Array
+    lag_s: Array  # increasing: bins of an eighth of a frame interval, in the top every 0.5 ms
+    level: Array  # medians of the bins, in the top the smooth fit
+    top_s: tuple[float, float]  # from where to where the top goes
 
     @property
     def peak_lag_s(self) -> float:
-        """Where the smooth top is highest, s from the peak as the beats had it."""
-        return float(self.top_lag_s[np.argmax(self.top_level)])
+        """Where the mean beat is highest, s from the peak as the beats had it."""
+        return float(self.lag_s[np.argmax(np.where(self._in_top, self.level, -np.inf))])
+
+    @property
+    def _in_top(self) -> Array:
+        return np.asarray((self.lag_s >= self.top_s[0]) & (self.lag_s <= self.top_s[1]))
+
+    def at(self, lag_s: Array) -> Array:
+        """Level at these times from the peak; constant beyond the ends."""
+        return np.asarray(np.interp(lag_s, self.lag_s, self.level))
 
 
 def mean_beat(lag_s: Array, level: Array, interval_s: float) -> MeanBeat | None:
@@ -47,25 +56,29 @@ def mean_beat(lag_s: Array, level: Array, interval_s: float) -> MeanBeat | None:
     curve = np.array([np.median(part) for part in np.split(level, starts)])
     left_s, right_s = _window(centre_s, curve)
     inside = (lag_s >= left_s) & (lag_s <= right_s)
-    if np.count_nonzero(inside) < FEWEST_IN_TOP:
+    places = np.unique(np.floor(4 * lag_s[inside] / interval_s))
+    if np.count_nonzero(inside) < FEWEST_IN_TOP or len(places) < FEWEST_PLACES:
         return None
-    top_lag_s = np.arange(left_s, right_s, 0.0005)
-    top_level = _smooth_top(lag_s[inside], level[inside], top_lag_s)
-    height = float(np.max(top_level))
-    return MeanBeat(centre_s, curve / height, top_lag_s, top_level / height)
+    grid_s = np.arange(left_s, right_s, 0.0005)
+    top = _smooth_top(lag_s[inside], level[inside], grid_s)
+    left, right = centre_s < grid_s[0], centre_s > grid_s[-1]
+    lags_s = np.concatenate([centre_s[left], grid_s, centre_s[right]])
+    levels = np.concatenate([curve[left], top, curve[right]])
+    return MeanBeat(lags_s, levels / np.max(top), (left_s, right_s))
 
 
 def lay_under(mean: MeanBeat, lag_s: Array, y: Array, reach_s: float) -> tuple[float, float]:
-    """Shift (s) and height (unit of y) that lay the top of the mean beat over one beat's frames.
+    """Shift (s) and height (unit of y) that lay the mean beat over one beat's frames.
 
     `y` is above rest, `lag_s` counted from the beat's peak; least squares over shifts of at most
-    `reach_s` in steps of 1 ms. NaN, NaN with fewer than 3 frames in the top.
+    `reach_s` in steps of 1 ms, from the onset to the end of the top. NaN, NaN with fewer than 3
+    frames there. Without the onset the shift of an exponential relaxation would be its height.
     """
-    inside = (lag_s >= mean.top_lag_s[0]) & (lag_s <= mean.top_lag_s[-1])
+    inside = (lag_s >= mean.lag_s[0]) & (lag_s <= mean.top_s[1])
     if np.count_nonzero(inside) < 3:
         return NAN, NAN
     shifts_s = np.arange(-reach_s, reach_s + 0.0005, 0.001)
-    shape = np.interp(lag_s[inside] - shifts_s[:, None], mean.top_lag_s, mean.top_level)
+    shape = mean.at(lag_s[inside] - shifts_s[:, None])
     height = (shape @ y[inside]) / np.sum(shape**2, axis=1)
     misfit = np.sum((height[:, None] * shape - y[inside]) ** 2, axis=1)
     best = int(np.argmin(misfit))
@@ -73,7 +86,7 @@ def lay_under(mean: MeanBeat, lag_s: Array, y: Array, reach_s: float) -> tuple[f
 
 
 def correlation(lag_s: Array, y: Array, shape_lag_s: Array, shape: Array) -> float:
-    """Correlation of one beat's frames with a shape; NaN with fewer than 4 frames on it.
+    """Correlation of one beat's frames with a shape; NaN with fewer than 8 frames on it.
 
     `lag_s`, `y` (F,) the frames, in any unit; `shape_lag_s` (sorted), `shape` the shape.
     """
@@ -81,7 +94,7 @@ def correlation(lag_s: Array, y: Array, shape_lag_s: Array, shape: Array) -> flo
         return NAN
     inside = (lag_s >= shape_lag_s[0]) & (lag_s <= shape_lag_s[-1])
     expected = np.interp(lag_s[inside], shape_lag_s, shape)
-    if len(expected) < 4 or np.ptp(y[inside]) == 0 or np.ptp(expected) == 0:
+    if len(expected) < FEWEST_TO_COMPARE or np.ptp(y[inside]) == 0 or np.ptp(expected) == 0:
         return NAN
     return float(np.corrcoef(expected, y[inside])[0, 1])
 

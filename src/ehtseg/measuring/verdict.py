@@ -8,48 +8,62 @@ from typing import Literal
 import numpy as np
 
 from ehtseg.measuring.beat import Beat
+from ehtseg.measuring.levels import frame_interval_s
+from ehtseg.records import Array
 
 SURE, DOUBTFUL = 5.0, 3.5  # amplitude in noise levels: beating from SURE on, not below DOUBTFUL
 SHORTEST_S = 2.0  # a recording without a beat must be so long to show that nothing beats
 FEWEST_FRAMES_PER_BEAT = 4.0  # a faster rhythm would be seen at a false rate
-AGREED = 0.05  # largest difference between the period of the intervals and of the whole trace
+REPEATS = 0.5  # autocorrelation of a trace that repeats itself
+FEW = 4  # of fewer beats it is hard to say that they are alike
+AGREED = 0.1  # largest difference between the median interval and the period of the whole trace
 
 Verdict = Literal["beating", "not beating", "cannot tell"]
 
 
 def conclude(
-    beats: Sequence[Beat], duration_s: float, interval_s: float, noise: float
+    beats: Sequence[Beat], time_s: Array, noise: float, repeats: tuple[float, float]
 ) -> tuple[Verdict, tuple[str, ...]]:
-    """The verdict on a trace and its reasons, from all candidates.
+    """The verdict on a trace and its reasons, from all candidates; the first rule that applies.
 
-    `interval_s` between frames; `noise` SD from frame to frame, in the unit of the amplitudes.
-    The first rule that applies decides.
+    `time_s` (T,) of the frames; `noise` SD from frame to frame, in the unit of the amplitudes;
+    `repeats` period (s) and autocorrelation of the whole trace (rhythm.periodicity).
     """
+    duration_s = float(np.ptp(time_s))
     known = [beat for beat in beats if beat.accepted]
     if not known:
-        return without_beats(duration_s, f"none of {len(beats)} candidates is a beat")
+        return without_beats(duration_s, f"none of {len(beats)} candidates is a beat", repeats)
     height = float(np.median([beat.amplitude for beat in known])) / max(noise, 1e-300)
     high = f"the movements are {height:.1f} noise levels high"
     if height < DOUBTFUL:
-        return without_beats(duration_s, f"{high}, no more than noise itself reaches")
+        return without_beats(duration_s, f"{high}, no more than noise itself reaches", repeats)
     if len(known) == 1:
         return "cannot tell", (f"one contraction in {duration_s:.1f} s gives no rate",)
     period_s = float(np.median(np.diff([beat.t50_s for beat in known])))
-    if period_s < FEWEST_FRAMES_PER_BEAT * interval_s:
-        return "cannot tell", (
-            f"{period_s / interval_s:.1f} frames a beat: a faster rhythm would look the same",
-        )
+    frames = period_s / frame_interval_s(time_s)
+    if frames < FEWEST_FRAMES_PER_BEAT:
+        return "cannot tell", (f"{frames:.1f} frames a beat: a faster rhythm would look the same",)
     if height < SURE:
         return "cannot tell", (f"{high}; {SURE:g} are needed to be sure",)
+    if height < 2 * SURE and repeats[1] < REPEATS / 2:
+        return "cannot tell", (f"{high} and follow no rhythm: they may be noise",)
     unlike = sum(not beat.accepted and np.isfinite(beat.likeness) for beat in beats)
-    if unlike > len(known):
-        return "cannot tell", (f"{unlike} of {len(beats)} candidates are unlike each other",)
+    if unlike > len(known) or (len(known) < FEW and len(beats) > 2 * len(known)):
+        return "cannot tell", (f"only {len(known)} of {len(beats)} candidates are alike",)
     said = f"{len(known)} beats in {duration_s:.1f} s, {min(height, 999):.0f} noise levels high"
+    if repeats[1] >= REPEATS and abs(repeats[0] / period_s - 1) > AGREED:
+        other = f"the whole trace repeats every {repeats[0]:.2f} s, the beats every {period_s:.2f}"
+        return "beating", (said, other)
     return "beating", (said,)
 
 
-def without_beats(duration_s: float, reason: str) -> tuple[Verdict, tuple[str, ...]]:
-    """Not beating, unless the recording is too short to show even that."""
+def without_beats(
+    duration_s: float, reason: str, repeats: tuple[float, float] = (0.0, 0.0)
+) -> tuple[Verdict, tuple[str, ...]]:
+    """Not beating, unless the recording is too short to show that, or repeats itself anyway."""
+    if repeats[1] >= REPEATS:
+        hidden = f"the trace repeats every {repeats[0]:.2f} s, though no beat stands out"
+        return "cannot tell", (reason, hidden)
     if duration_s < SHORTEST_S:
         short = f"{duration_s:.1f} s may be shorter than the time between two beats"
         return "cannot tell", (reason, short)

@@ -95,7 +95,7 @@ class Position(nn.Module):
 
 def _hybrid(dropout: float) -> Any:
     """timm's ResNet and transformer, without weights, class token and position embedding."""
-    return timm.create_model(
+    vit: Any = timm.create_model(
         "vit_base_r50_s16_224",
         pretrained=False,
         img_size=2 * STRIDE_PX,  # only probed; the network itself takes any size
@@ -105,3 +105,7 @@ def _hybrid(dropout: float) -> Any:
         pos_embed="none",
         proj_drop_rate=dropout,
     )
+    for module in vit.patch_embed.backbone.modules():
+        if isinstance(module, nn.GroupNorm):
+            module.reset_parameters()  # timm starts the last one of each block at zero
+    return vit

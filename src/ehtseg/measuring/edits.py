@@ -1,0 +1,136 @@
+"""The beats file: what a person corrected by hand, by time, so that it survives a rerun.
+
+    action,time_s
+    add,12.48
+    remove,31.02
+
+A time names the beat whose peak is nearest; the analysis itself never writes over this file.
+"""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+
+from ehtseg.measuring.beats import BeatFinding, measured
+from ehtseg.records import UserError, written_whole
+
+REACH_S = 0.3  # a time names a beat that is at most so far away
+
+Action = Literal["add", "remove"]
+
+
+@dataclass(frozen=True, slots=True)
+class Edit:
+    """One line of the beats file."""
+
+    action: Action
+    time_s: float
+
+
+def read_edits(path: Path) -> tuple[Edit, ...]:
+    """The edits of a beats file; none where there is no file yet.
+
+    Raises: UserError that names the line, for other columns, actions and times.
+    """
+    if not path.exists():
+        return ()
+    try:
+        with path.open(newline="", encoding="utf-8-sig") as file:
+            rows = csv.DictReader(line for line in file if not line.startswith("#"))
+            return tuple(_edit(path, number, row) for number, row in enumerate(rows, 1))
+    except (OSError, UnicodeDecodeError, csv.Error) as error:
+        raise UserError(
+            f"a readable table of edits at {path}", f"“{error}”", "Correct or delete the file."
+        ) from error
+
+
+def start_file(path: Path) -> None:
+    """Write an empty beats file with its header and a word of explanation; keep an existing one."""
+    if path.exists():
+        return
+    with written_whole(path) as beside:
+        beside.write_text(
+            "# Corrections by hand: add or remove the beat whose peak is nearest to time_s.\n"
+            "action,time_s\n",
+            encoding="utf-8",
+        )
+
+
+def apply_edits(finding: BeatFinding, edits: Sequence[Edit]) -> BeatFinding:
+    """The finding with beats added and removed by hand; every beat is measured again.
+
+    A removed beat keeps its row, rejected with the reason, and no longer bounds its neighbours. An
+    added one is a rejected candidate near the time, or the highest frame near it.
+
+    Raises: UserError for a `remove` with no beat near, and for times outside the trace.
+    """
+    if not edits:
+        return finding
+    kept = {b.peak_s for b in finding.beats if b.accepted or np.isfinite(b.likeness)}
+    aside = {
+        beat.peak_s: beat.reason
+        for beat in finding.beats
+        if beat.peak_s not in kept and beat.clipped == ""
+    }
+    by_hand = []
+    for edit in edits:
+        if edit.action == "remove":
+            gone_s = _nearest(sorted(kept), edit)
+            kept.discard(gone_s)
+            aside[gone_s] = "removed by hand"
+        else:
+            peak_s = _peak_near(finding, edit)
+            aside.pop(peak_s, None)
+            kept.add(peak_s)
+            by_hand.append(peak_s)
+    rejected = sorted(aside.items())
+    return measured(finding.time_s, finding.x, np.array(sorted(kept)), rejected, by_hand)
+
+
+def _edit(path: Path, number: int, row: dict[str, str | None]) -> Edit:
+    action, time = (row.get("action") or "").strip(), (row.get("time_s") or "").strip()
+    try:
+        time_s = float(time)
+    except ValueError:
+        time_s = float("nan")
+    if action == "add" and np.isfinite(time_s):
+        return Edit("add", time_s)
+    if action == "remove" and np.isfinite(time_s):
+        return Edit("remove", time_s)
+    raise UserError(
+        f"“add” or “remove” and a time in seconds in each line of {path}",
+        f"action “{action}”, time_s “{time}” in line {number} of the table",
+        "Write for example:  remove,31.02",
+    )
+
+
+def _nearest(peaks_s: Sequence[float], edit: Edit) -> float:
+    found = min(peaks_s, key=lambda peak_s: abs(peak_s - edit.time_s), default=float("inf"))
+    if abs(found - edit.time_s) > REACH_S:
+        raise UserError(
+            f"a beat within {REACH_S} s of {edit.time_s:g} s to {edit.action}",
+            f"the nearest one at {found:.2f} s",
+            "Take the time from the column peak_s of beats.csv.",
+        )
+    return found
+
+
+def _peak_near(finding: BeatFinding, edit: Edit) -> float:
+    rejected = [b.peak_s for b in finding.beats if not b.accepted and b.clipped == ""]
+    near = [peak_s for peak_s in rejected if abs(peak_s - edit.time_s) <= REACH_S]
+    if near:
+        return _nearest(near, edit)
+    inside = np.abs(finding.time_s - edit.time_s) <= REACH_S / 2
+    if not np.any(inside):
+        raise UserError(
+            f"times between {finding.time_s[0]:.2f} and {finding.time_s[-1]:.2f} s",
+            f"a beat to add at {edit.time_s:g} s",
+            "Correct the time in the beats file.",
+        )
+    return float(finding.time_s[inside][np.argmax(finding.x[inside])])

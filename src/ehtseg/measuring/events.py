@@ -1,0 +1,268 @@
+"""What was done to a tissue, and what it did: effect against its own baseline, onset, wash-out.
+
+Every quantity is compared as logarithm, so that an effect is a ratio of geometric means, and its
+interval knows that a beat resembles the one before.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Literal
+
+import numpy as np
+from scipy.ndimage import median_filter
+
+from ehtseg.measuring.comparison import Level, levels, log_ratio, recovered, steady
+from ehtseg.measuring.manifest import OTHER_UNITS, UNITS, known_unit
+from ehtseg.measuring.rhythm import intervals_s
+from ehtseg.records import Array, UserError
+
+BASELINE_S = 180.0  # the last so many seconds before the first event
+EFFECT_S = 180.0  # an effect is read in the last so many seconds before the next event or the end
+SETTLE_S = 30.0  # but not so soon after the event
+FEWEST_BEATS = 20  # on either side, for an interval
+SMOOTH_BEATS = 9  # of the running median in which the time to half of the effect is read
+HELD_BEATS = 5  # the median must stay beyond half so long
+WASHES = ("wash", "washout", "wash-out", "wash out")
+NAN = float("nan")
+
+Verdict = Literal["effect", "no effect shown", "cannot tell"]
+
+
+@dataclass(frozen=True, slots=True)
+class Event:
+    """Something that was done to the tissue: a drug, a wash, a change of pacing."""
+
+    time_s: float
+    label: str
+    drug: str = ""
+    dose: float | None = None
+    unit: str = ""
+
+    @property
+    def is_wash(self) -> bool:
+        """Whether the drug was taken away."""
+        return self.drug.casefold() in WASHES
+
+
+@dataclass(frozen=True, slots=True)
+class Effect:
+    """What one quantity did after one event, against the tissue's own baseline before the first.
+
+    Levels are geometric means in the unit of the name; the interval is of 95 %. NaN where a number
+    cannot be given, and `reason` says why; `notes` say what to bear in mind.
+    """
+
+    event: Event
+    name: str
+    verdict: Verdict = "cannot tell"
+    reason: str = ""
+    n_before: int = 0
+    n_after: int = 0
+    before: float = NAN
+    after: float = NAN
+    change_pct: float = NAN
+    low_pct: float = NAN
+    high_pct: float = NAN
+    half_time_s: float = NAN  # from the event until half of the effect is reached
+    recovered_pct: float = NAN  # of a wash: how much of the effect before it is gone (logarithms)
+    recovered_low_pct: float = NAN
+    recovered_high_pct: float = NAN
+    notes: tuple[str, ...] = ()
+
+
+def read_event(text: str) -> Event:
+    """An event as the user writes it: a time, what was done, and perhaps a dose with its unit.
+
+    Raises: UserError where there is no time, nothing was done, or the unit is not known.
+
+    >>> read_event("00:12:30 isoprenaline 1 µM")
+    Event(time_s=750.0, label='isoprenaline 1 µM', drug='isoprenaline', dose=1.0, unit='uM')
+    >>> read_event("750 wash").is_wash
+    True
+    """
+    found = re.fullmatch(r"\s*(?:(?:(\d+):)?(\d+):)?(\d+(?:\.\d+)?)\s*s?\s+(\S.*?)\s*", text)
+    clock = found and (found[2] is None or float(found[3]) < 60)
+    if not found or not clock or (found[1] is not None and int(found[2]) > 59):
+        raise _unreadable(f"“{text}”", "a time, what was done, and its dose")
+    hours, minutes, seconds, label = found.groups()
+    time_s = int(hours or 0) * 3600 + int(minutes or 0) * 60 + float(seconds)
+    dosed = re.fullmatch(r"(\S.*?)\s+(\d+(?:\.\d+)?(?:[eE][+-]?\d+)?)\s*(\S+)", label)
+    if dosed is None and any(map(known_unit, label.split())):
+        raise _unreadable(f"“{text}”", "a time, then the drug, then its dose")
+    if dosed is None:
+        return Event(time_s, label, drug=label)
+    unit = known_unit(dosed[3]) or next((u for u in OTHER_UNITS if u == dosed[3]), None)
+    if unit is None:
+        allowed = ", ".join((*UNITS, *OTHER_UNITS))
+        raise _unreadable(f"the unit “{dosed[3]}” in “{text}”", f"a dose in one of {allowed}")
+    return Event(time_s, label, dosed[1], float(dosed[2]), unit)
+
+
+def outside(event: Event, span_s: tuple[float, float]) -> str:
+    """What can still be concluded of an event outside the recording; "" for one inside."""
+    start_s, end_s = span_s
+    if event.time_s <= start_s:
+        return (
+            f"“{event.label}” at {event.time_s:g} s lies before the recording, which starts at "
+            f"{start_s:g} s: there is no baseline, so that no effect can be told. Rate and "
+            "kinetics stand."
+        )
+    if event.time_s >= end_s:
+        return (
+            f"“{event.label}” at {event.time_s:g} s lies after the recording, which ends at "
+            f"{end_s:g} s: all of it is baseline, so that no effect can be told. Rate and "
+            "kinetics stand."
+        )
+    return ""
+
+
+def effects(
+    t50_s: Array,
+    columns: Mapping[str, Array],
+    events: Sequence[Event],
+    span_s: tuple[float, float],
+) -> tuple[Effect, ...]:
+    """The effect of each event on the beat rate and on each column, in order of time.
+
+    `t50_s` (N,) times of the accepted beats; `columns` name -> (N,) positive values, NaN where a
+    beat has none; `span_s` start and end of the recording. The baseline is the last 180 s before
+    the first event in the recording; an effect is read in the last 180 s before the next event,
+    not sooner than 30 s after its own. Of a wash, `recovered_pct` says how much of the effect
+    just before it is gone.
+    """
+    t50_s = np.asarray(t50_s, float)
+    rate_bpm = np.append(np.nan, 60 / intervals_s(t50_s)) if len(t50_s) else t50_s
+    table = {"beat_rate_bpm": rate_bpm, **columns}
+    ordered = sorted(events, key=lambda event: event.time_s)
+    inside = [event for event in ordered if not outside(event, span_s)]
+    late = [event.label for event in ordered if event.time_s <= span_s[0]]
+    held = tuple(f"The baseline already holds “{label}”." for label in late)
+    found: list[Effect] = []
+    for event in ordered:
+        where = outside(event, span_s)
+        if where:
+            found += [Effect(event, name, reason=where) for name in table]
+            continue
+        spans = _spans(event, inside, span_s)
+        for name, values in table.items():
+            series = _positive(t50_s, np.asarray(values, float))
+            effect = _effect(event, name, series, spans)
+            found.append(replace(effect, notes=held + effect.notes))
+    return tuple(found)
+
+
+def half_time_s(t50_s: Array, values: Array, event_s: float, before: float, after: float) -> float:
+    """Time from an event until half of the effect is reached and held for 5 beats, s.
+
+    `values` (N,) at `t50_s`, running from the level `before` to `after`; read in their median over
+    9 beats, interpolated between beats. 0 where half is reached with the first beat.
+    """
+    smooth = median_filter(values, SMOOTH_BEATS, mode="nearest")
+    share = ((smooth - before) / (after - before))[t50_s >= event_s]
+    since_s = t50_s[t50_s >= event_s] - event_s
+    held = np.convolve(share >= 0.5, np.ones(HELD_BEATS), mode="valid") == HELD_BEATS
+    if not held.any():
+        return NAN
+    first = int(np.argmax(held))
+    if first == 0:
+        return 0.0
+    near = slice(first - 1, first + 1)
+    return float(np.interp(0.5, share[near], since_s[near]))
+
+
+def _effect(
+    event: Event, name: str, series: tuple[Array, Array], spans: Sequence[tuple[float, float]]
+) -> Effect:
+    """`spans`: of the baseline, of this event, and before a wash of the effect that it ends."""
+    t50_s, log_values = series
+    parts = [log_values[(t50_s >= start) & (t50_s < end)] for start, end in spans]
+    effect = Effect(event, name, n_before=len(parts[0]), n_after=len(parts[1]))
+    few = [_too_few(part, span) for part, span in zip(parts[:2], spans, strict=False)]
+    if any(few):
+        return replace(effect, reason=" ".join(filter(None, few)))
+    known = levels(parts)
+    change = log_ratio(known[0], known[1])
+    shown = not change.low <= 0 <= change.high
+    effect = replace(
+        effect,
+        verdict="effect" if shown else "no effect shown",
+        reason="" if shown else "The interval of the change holds zero.",
+        before=float(np.exp(known[0].mean)),
+        after=float(np.exp(known[1].mean)),
+        change_pct=100 * float(np.expm1(change.estimate)),
+        low_pct=100 * float(np.expm1(change.low)),
+        high_pct=100 * float(np.expm1(change.high)),
+        notes=_notes(parts),
+    )
+    if event.is_wash:
+        return _with_wash_out(effect, known)
+    if not shown:
+        return effect
+    waited = half_time_s(t50_s, log_values, event.time_s, known[0].mean, known[1].mean)
+    return replace(effect, half_time_s=waited)
+
+
+def _with_wash_out(effect: Effect, known: Sequence[Level]) -> Effect:
+    if len(known) < 3 or known[2].n < FEWEST_BEATS:
+        return replace(
+            effect, notes=(*effect.notes, "No drug before this wash: nothing to recover.")
+        )
+    share = recovered(known[0], known[2], known[1])
+    if np.isnan(share.low):
+        note = "The effect before this wash is not certain: its recovery cannot be given."
+        return replace(effect, notes=(*effect.notes, note))
+    return replace(
+        effect,
+        recovered_pct=100 * share.estimate,
+        recovered_low_pct=100 * share.low,
+        recovered_high_pct=100 * share.high,
+    )
+
+
+def _spans(
+    event: Event, inside: Sequence[Event], span_s: tuple[float, float]
+) -> list[tuple[float, float]]:
+    times = [one.time_s for one in inside]
+    first_s = times[0]
+    spans = [(max(span_s[0], first_s - BASELINE_S), first_s), _effect_span(event, times, span_s[1])]
+    earlier = [one for one in inside if one.time_s < event.time_s]
+    if event.is_wash and earlier and not earlier[-1].is_wash:
+        spans.append(_effect_span(earlier[-1], times, span_s[1]))
+    return spans
+
+
+def _effect_span(event: Event, times: Sequence[float], end_s: float) -> tuple[float, float]:
+    stop_s = min([time for time in times if time > event.time_s], default=end_s + 1e-9)
+    return min(max(event.time_s + SETTLE_S, stop_s - EFFECT_S), stop_s), stop_s
+
+
+def _positive(t50_s: Array, values: Array) -> tuple[Array, Array]:
+    known = np.isfinite(values) & (values > 0)
+    return t50_s[known], np.log(values[known])
+
+
+def _too_few(part: Array, span: tuple[float, float]) -> str:
+    if len(part) >= FEWEST_BEATS:
+        return ""
+    where = f"from {span[0]:.0f} to {span[1]:.0f} s"
+    if len(part) == 0:
+        return f"No beat has a value {where}: the tissue stood still, or its beats were not seen."
+    return (
+        f"Only {len(part)} beats have a value {where}; {FEWEST_BEATS} are needed for an interval."
+    )
+
+
+def _notes(parts: Sequence[Array]) -> tuple[str, ...]:
+    said = (
+        "The baseline itself drifts: it has a trend.",
+        "The effect had not settled: its window has a trend.",
+    )
+    return tuple(note for note, part in zip(said, parts, strict=False) if not steady(part))
+
+
+def _unreadable(got: str, what: str) -> UserError:
+    cure = 'Write for example: "00:12:30 isoprenaline 1 uM", "12:30 nifedipine 30 nM", "1800 wash".'
+    return UserError(f"an event as {what}", got, cure)

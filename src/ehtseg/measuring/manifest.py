@@ -1,0 +1,226 @@
+"""The manifest of an experiment: which file shows which well under which drug, dose and pacing."""
+
+from __future__ import annotations
+
+import csv
+import difflib
+import io
+import re
+from collections.abc import Collection, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from ehtseg.records import UserError
+
+NEEDED = ("file", "well", "drug", "dose", "unit")
+OPTIONAL = ("time", "pacing")
+UNITS = {  # unit -> (kind, size)
+    "pM": ("molar", 1e-12),
+    "nM": ("molar", 1e-9),
+    "uM": ("molar", 1e-6),
+    "mM": ("molar", 1e-3),
+    "M": ("molar", 1.0),
+    "pg/mL": ("mass", 1e-12),
+    "ng/mL": ("mass", 1e-9),
+    "ug/mL": ("mass", 1e-6),
+    "mg/mL": ("mass", 1e-3),
+    "%": ("share", 0.01),
+}
+OTHER_UNITS = ("Hz", "bpm", "V", "mV", "°C")  # of events that are no drug
+NO_DRUG = ("", "none", "baseline", "control", "untreated")
+SLOWEST_BPM = 10.0  # of pacing; a smaller number was meant in Hz
+MOST_SAID = 6  # problems in one message
+PLATE_WELL = re.compile(r"([A-Pa-p])0*([1-9]|1\d|2[0-4])")
+
+
+@dataclass(frozen=True, slots=True)
+class Treatment:
+    """One line of the manifest: from `time_s` in `file` on, `well` has this drug at this dose.
+
+    Dose 0 is the well's own baseline; `pacing_bpm` None where the tissue beats by itself.
+    """
+
+    line: int
+    file: str
+    well: str
+    drug: str
+    dose: float
+    unit: str
+    time_s: float = 0.0
+    pacing_bpm: float | None = None
+
+    @property
+    def is_baseline(self) -> bool:
+        """Whether nothing has been given yet."""
+        return self.dose == 0
+
+
+def known_unit(text: str) -> str | None:
+    """A concentration unit as the manifest writes it, None for an unknown one.
+
+    >>> known_unit("µM"), known_unit("ng/ml"), known_unit("mol")
+    ('uM', 'ng/mL', None)
+    """
+    plain = text.strip().replace("µ", "u").replace("μ", "u")
+    return next((unit for unit in UNITS if unit.casefold() == plain.casefold()), None)
+
+
+def dose_in(dose: float, unit: str, target: str) -> float:
+    """A dose in another unit of the same kind (moles, mass, share).
+
+    Raises: UserError between kinds, for which the molar mass would be needed.
+
+    >>> dose_in(300.0, "nM", "uM")
+    0.3
+    """
+    (kind, size), (wanted, wanted_size) = UNITS[unit], UNITS[target]
+    if kind != wanted:
+        raise UserError(
+            f"doses of one drug in units of one kind, such as {target}",
+            unit,
+            "Write all doses of a drug in moles or all in mass.",
+        )
+    return float(f"{dose * size / wanted_size:.12g}")
+
+
+def well_name(text: str) -> str:
+    """A well as a plate names it (A1, without a leading zero), or the name of a chip as it is.
+
+    >>> well_name("b03"), well_name("chip 7")
+    ('B3', 'chip 7')
+    """
+    found = PLATE_WELL.fullmatch(text.strip())
+    return f"{found[1].upper()}{found[2]}" if found else text.strip()
+
+
+def read_manifest(
+    path: Path, files: Collection[str] | None = None, wells: Collection[str] | None = None
+) -> tuple[Treatment, ...]:
+    """The treatments in a manifest, in the order of its lines.
+
+    A CSV table with comma, semicolon or tab, and the columns file, well, drug, dose, unit, and
+    where they are needed time (HH:MM:SS in the file, from which the line holds) and pacing (beats
+    a minute; empty or 0: none). `files` are the names of the recordings at hand, `wells` those of
+    the plate; None: any.
+
+    Raises: UserError that names every problem with its line: missing columns, unknown files and
+    wells, units and numbers that cannot be read.
+    """
+    rows = _rows(path)
+    treatments: list[Treatment] = []
+    problems: list[str] = []
+    for line, row in rows:
+        try:
+            treatments.append(_treatment(line, row))
+        except ValueError as error:
+            problems.append(f"line {line}: {error}")
+    problems += _strange_files(treatments, files)
+    problems += _strange_wells(treatments, wells)
+    problems += _mixed_units(treatments)
+    if problems:
+        more = f" and {len(problems) - MOST_SAID} more" if len(problems) > MOST_SAID else ""
+        raise UserError(
+            f"a manifest that can be read line by line ({path.name})",
+            "; ".join(problems[:MOST_SAID]) + more,
+            "Correct these lines.",
+        )
+    return tuple(treatments)
+
+
+def _rows(path: Path) -> list[tuple[int, dict[str, str]]]:
+    try:
+        text = path.read_text(encoding="utf-8-sig")
+    except (OSError, UnicodeDecodeError) as error:
+        cure = "Check the path, and save the table as CSV (UTF-8)."
+        raise UserError(f"a readable manifest at {path}", str(error), cure) from error
+    header = text.partition("\n")[0]
+    mark = max(";\t,", key=header.count)
+    reader = csv.reader(io.StringIO(text), delimiter=mark)
+    names = [name.strip().casefold() for name in next(reader, [])]
+    missing = [name for name in NEEDED if name not in names]
+    if missing:
+        raise UserError(
+            f"the columns {', '.join(NEEDED)} (and time, pacing where needed) in {path.name}",
+            f"{', '.join(names) or 'an empty file'}: no {', '.join(missing)}",
+            "Name the columns in the first line.",
+        )
+    rows = [(reader.line_num, [cell.strip() for cell in row]) for row in reader]
+    filled = [(line, dict(zip(names, row, strict=False))) for line, row in rows if any(row)]
+    if not filled:
+        cure = "Add one line for each recording."
+        raise UserError(f"lines of data in {path.name}", "only a header", cure)
+    blank = dict.fromkeys((*NEEDED, *OPTIONAL), "")
+    return [(line, {**blank, **row}) for line, row in filled]
+
+
+def _treatment(line: int, row: dict[str, str]) -> Treatment:
+    if not row["file"] or not row["well"]:
+        raise ValueError("no file" if not row["file"] else "no well")
+    no_drug = row["drug"].casefold() in NO_DRUG
+    dose = 0.0 if no_drug and not row["dose"] else _number(row["dose"], "dose")
+    unit = known_unit(row["unit"])
+    if dose < 0 or (no_drug and dose > 0):
+        raise ValueError(f"a dose of {dose:g}" + (" without a drug" if no_drug else ""))
+    if unit is None and (row["unit"] or dose > 0):
+        raise ValueError(f"the unit {row['unit']!r} is none of {', '.join(UNITS)}")
+    pacing = _number(row["pacing"], "pacing") if row["pacing"] else 0.0
+    if pacing < 0 or 0 < pacing < SLOWEST_BPM:
+        hint = f" (in Hz? write {60 * pacing:g})" if pacing > 0 else ""
+        raise ValueError(f"pacing {pacing:g} beats a minute{hint}")
+    return Treatment(
+        line,
+        row["file"],
+        well_name(row["well"]),
+        "" if no_drug else row["drug"],
+        dose,
+        unit or "",
+        _time_s(row["time"]),
+        pacing or None,
+    )
+
+
+def _number(text: str, what: str) -> float:
+    plain = text.replace(",", ".")
+    if not re.fullmatch(r"-?\d+(\.\d*)?([eE][+-]?\d+)?", plain):
+        raise ValueError(f"the {what} {text!r} is no number")
+    return float(plain)
+
+
+def _time_s(text: str) -> float:
+    found = re.fullmatch(r"(?:(\d+):)?([0-5]?\d):([0-5]?\d(?:\.\d+)?)", text)
+    if text and not found:
+        raise ValueError(f"the time {text!r} is not written HH:MM:SS")
+    if not found:
+        return 0.0
+    return int(found[1] or 0) * 3600 + int(found[2]) * 60 + float(found[3])
+
+
+def _strange_files(rows: list[Treatment], files: Collection[str] | None) -> Iterator[str]:
+    for row in rows if files is not None else ():
+        if files is not None and row.file not in files and Path(row.file).name not in files:
+            yield f"line {row.line}: no recording {row.file}{_nearest(row.file, files)}"
+
+
+def _strange_wells(rows: list[Treatment], wells: Collection[str] | None) -> Iterator[str]:
+    """Wells that the plate has not; without a plate, names that are none among names of wells."""
+    named = [row.well for row in rows if PLATE_WELL.fullmatch(row.well)]
+    if wells is None and len(named) <= len(rows) / 2:
+        return
+    known = set(named if wells is None else map(well_name, wells))
+    for row in rows:
+        if row.well not in known:
+            yield f"line {row.line}: unknown well {row.well}{_nearest(row.well, known)}"
+
+
+def _mixed_units(rows: list[Treatment]) -> Iterator[str]:
+    kinds: dict[str, tuple[str, str]] = {}
+    for row in rows:
+        if row.dose > 0:
+            kind, unit = kinds.setdefault(row.drug.casefold(), (UNITS[row.unit][0], row.unit))
+            if UNITS[row.unit][0] != kind:
+                yield f"line {row.line}: {row.drug} in {row.unit}, but before in {unit}"
+
+
+def _nearest(name: str, known: Collection[str]) -> str:
+    near = difflib.get_close_matches(name, [str(one) for one in known], n=2, cutoff=0.4)
+    return f" (nearest: {', '.join(near)})" if near else ""

@@ -1,0 +1,230 @@
+"""Manifest, paired change, Hill fit and plate: read, compared, fitted, or refused with reason."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from ehtseg.measuring.doses import dose_means, fit_hill, hill, lack_of_fit, paired_changes
+from ehtseg.measuring.manifest import Treatment, dose_in, known_unit, read_manifest, well_name
+from ehtseg.measuring.plate import plate_grid, plate_table, similarity, standard_scores
+from ehtseg.records import UserError
+
+HEADER = "file,well,drug,dose,unit,time,pacing\n"
+DOSES = np.array([0.01, 0.1, 0.3, 1.0, 3.0, 30.0])
+
+
+def manifest(folder: Path, lines: str, header: str = HEADER) -> Path:
+    path = folder / "plate.csv"
+    path.write_text(header + lines, encoding="utf-8")
+    return path
+
+
+def study(
+    seed: int, n_wells: int = 6, emax: float = -70.0, noise: float = 4.0, spread: float = 8.0
+) -> tuple[np.ndarray, np.ndarray, list[str]]:
+    """Doses, responses and wells: each well its own emax, EC50 1, slope 1.5."""
+    draw = np.random.default_rng(seed)
+    tops = emax + draw.normal(0, spread, n_wells)
+    clean = tops[:, None] * hill(DOSES, 1.0, 1.0, 1.5)
+    response = clean + draw.normal(0, noise, clean.shape)
+    wells = [f"A{k + 1}" for k in range(n_wells) for _ in DOSES]
+    return np.tile(DOSES, n_wells), response.ravel(), wells
+
+
+def wobble(n: int, sd: float) -> np.ndarray:
+    return np.random.default_rng(0).normal(0, sd, n)
+
+
+def test_a_manifest_is_read_with_its_units_times_and_pacing(tmp_path: Path) -> None:
+    lines = "a.avi,a01,,,,,\nb.avi,A1,E-4031,30,nM,,60\nlong.avi,B2,iso,0.1,µM,00:12:30,0\n"
+    rows = read_manifest(manifest(tmp_path, lines), files=["a.avi", "b.avi", "long.avi"])
+    assert rows[0] == Treatment(2, "a.avi", "A1", "", 0.0, "")
+    assert rows[1] == Treatment(3, "b.avi", "A1", "E-4031", 30.0, "nM", 0.0, 60.0)
+    assert rows[2] == Treatment(4, "long.avi", "B2", "iso", 0.1, "uM", 750.0, None)
+    assert [row.is_baseline for row in rows] == [True, False, False]
+
+
+def test_a_spreadsheet_with_semicolons_decimal_commas_and_a_mark_is_read(tmp_path: Path) -> None:
+    path = tmp_path / "m.csv"
+    path.write_text("Well;File;Drug;Dose;Unit\nA1;a.avi;iso;0,1;uM\n\n;;;;\n", encoding="utf-8-sig")
+    (row,) = read_manifest(path)
+    assert (row.well, row.dose, row.unit) == ("A1", 0.1, "uM")
+
+
+@pytest.mark.parametrize(
+    ("lines", "said"),
+    [
+        ("a.avi,A1,iso,1,mol,,\n", "'mol' is none of pM, nM, uM"),
+        ("a.avi,A1,iso,1,,,\n", "unit ''"),
+        ("a.avi,A1,iso,one,uM,,\n", "dose 'one' is no number"),
+        ("a.avi,A1,iso,-1,uM,,\n", "a dose of -1"),
+        ("a.avi,A1,,1,uM,,\n", "without a drug"),
+        ("a.avi,,iso,1,uM,,\n", "line 2: no well"),
+        ("a.avi,A1,iso,1,uM,12 min,\n", "not written HH:MM:SS"),
+        ("a.avi,A1,iso,1,uM,,2\n", r"in Hz\? write 120"),
+        ("b.avi,A1,iso,1,uM,,\n", r"no recording b.avi \(nearest: a.avi\)"),
+        ("a.avi,A1,iso,1,uM,,\na.avi,H7,iso,1,uM,,\n", "line 3: unknown well H7"),
+        ("a.avi,A1,iso,1,uM,,\na.avi,A1,iso,1,ug/mL,,\n", "iso in ug/mL, but before in uM"),
+    ],
+)
+def test_what_is_wrong_in_a_manifest_is_named_with_its_line(
+    tmp_path: Path, lines: str, said: str
+) -> None:
+    with pytest.raises(UserError, match=said):
+        read_manifest(manifest(tmp_path, lines), files=["a.avi"], wells=["A1", "A2"])
+
+
+def test_a_slip_among_names_of_wells_is_found_without_a_plate(tmp_path: Path) -> None:
+    lines = "a.avi,A1,iso,1,uM,,\na.avi,A2,iso,1,uM,,\na.avi,AI,iso,1,uM,,\n"
+    with pytest.raises(UserError, match="unknown well AI"):
+        read_manifest(manifest(tmp_path, lines))
+    chips = "a.avi,chip 1,iso,1,uM,,\na.avi,chip 2,iso,1,uM,,\n"
+    assert len(read_manifest(manifest(tmp_path, chips))) == 2
+
+
+def test_every_problem_is_named_in_one_message(tmp_path: Path) -> None:
+    lines = "".join(f"x{k}.avi,A1,iso,1,mol,,\n" for k in range(9))
+    with pytest.raises(UserError, match=r"line 2: .*line 7: .* and 3 more"):
+        read_manifest(manifest(tmp_path, lines))
+
+
+def test_missing_columns_empty_and_missing_files(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="no dose, unit"):
+        read_manifest(manifest(tmp_path, "a.avi,A1,iso\n", header="file,well,drug\n"))
+    with pytest.raises(UserError, match="only a header"):
+        read_manifest(manifest(tmp_path, "\n"))
+    with pytest.raises(UserError, match="an empty file"):
+        read_manifest(manifest(tmp_path, "", header=""))
+    with pytest.raises(UserError, match="readable manifest"):
+        read_manifest(tmp_path / "none.csv")
+
+
+def test_units_and_wells() -> None:
+    assert known_unit(" UM") == "uM"
+    assert dose_in(1, "mM", "nM") == 1e6
+    assert (well_name("p24"), well_name("Q1"), well_name("A25")) == ("P24", "Q1", "A25")
+    with pytest.raises(UserError, match="one kind"):
+        dose_in(1, "mM", "mg/mL")
+
+
+def test_a_change_is_from_the_own_baseline_at_the_same_pacing() -> None:
+    rows = [
+        Treatment(2, "a", "A1", "", 0, ""),
+        Treatment(3, "b", "A1", "", 0, "", pacing_bpm=60),
+        Treatment(4, "c", "A1", "iso", 1, "uM"),
+        Treatment(5, "d", "A1", "iso", 1, "uM", pacing_bpm=60),
+        Treatment(6, "e", "A1", "iso", 1, "uM", pacing_bpm=120),
+        Treatment(7, "f", "A2", "iso", 1, "uM"),
+        Treatment(8, "g", "A1", "iso", 2, "uM"),
+    ]
+    changes = paired_changes(rows, [50, 100, 75, 90, 120, 80, np.nan])
+    assert [change.change_pct for change in changes[:2]] == pytest.approx([50, -10])
+    assert "120 beats a minute" in changes[2].reason
+    assert "A2 has no baseline without pacing" in changes[3].reason
+    assert "no value" in changes[4].reason
+
+
+def test_the_well_is_the_unit() -> None:
+    """Three recordings of one well are one well, not three."""
+    rows = [Treatment(k, "f", well, "iso", 1, "uM") for k, well in enumerate(["A1"] * 3 + ["A2"])]
+    base = [Treatment(0, "f", well, "", 0, "") for well in ("A1", "A2")]
+    (mean,) = dose_means(paired_changes([*base, *rows], [1, 1, 2, 2, 2, 3]))
+    assert (mean.wells, mean.mean_pct) == (2, 150)
+    assert mean.high_pct - mean.mean_pct == pytest.approx(12.706 * 50, rel=1e-3)
+    (single,) = dose_means(paired_changes([base[0], rows[0]], [1, 2]))
+    assert np.isnan(single.low_pct)
+
+
+def test_a_noise_free_hill_curve_comes_back() -> None:
+    dose = np.tile(DOSES, 3)
+    response = hill(dose, -60.0, 0.7, 1.3) + np.tile([1e-6, -1e-6], 9)
+    fit = fit_hill(dose, response, np.repeat(["A1", "A2", "A3"], len(DOSES)).tolist())
+    assert fit.accepted, fit.reason
+    assert [fit.emax, fit.ec50, fit.slope] == pytest.approx([-60, 0.7, 1.3], rel=1e-3)
+
+
+def test_the_intervals_of_a_fit_hold_the_truth() -> None:
+    fits = [fit_hill(*study(seed)) for seed in range(20)]
+    assert all(fit.accepted for fit in fits), [fit.reason for fit in fits]
+    ec50 = np.mean([low <= 1.0 <= high for low, high in (fit.ec50_interval for fit in fits)])
+    emax = np.mean([low <= -70 <= high for low, high in (fit.emax_interval for fit in fits)])
+    assert 0.85 <= ec50 <= 1
+    assert 0.85 <= emax <= 1
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("n_wells", [4, 6, 12])
+def test_coverage_of_the_hill_intervals(n_wells: int) -> None:
+    fits = [fit_hill(*study(seed, n_wells)) for seed in range(400)]
+    for name, truth in (("ec50_interval", 1.0), ("emax_interval", -70.0), ("slope_interval", 1.5)):
+        held = np.mean([low <= truth <= high for low, high in (getattr(f, name) for f in fits)])
+        assert 0.90 <= held <= 0.99, (name, held)
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        (lambda d, r, w: (d[d < 1], r[d < 1], w[: int(np.sum(d < 1))]), "3 doses"),
+        (lambda d, r, w: (d, r, ["A1"] * len(w)), "1 wells"),
+        (lambda d, r, w: (1 + d / 30, r, w), "2.0-fold"),
+        (lambda d, r, w: (d, wobble(len(d), 5), w), "does not change"),
+        (lambda d, r, w: (d, hill(d, -900.0, 400.0, 1.0) + r * 0.02, w), "above the highest"),
+        (lambda d, r, w: (d, np.where(d > 0.3, -50.0, 0) + wobble(len(d), 4), w), "slope"),
+        (lambda d, r, w: (d, hill(d, -60.0, 1.0, 1.0) * np.where(d == 1, 2.2, 1) + r * 0.02, w),
+         "lack of fit"),
+    ],
+)  # fmt: skip
+def test_when_not_to_fit_is_told(change, said: str) -> None:  # type: ignore[no-untyped-def]
+    fit = fit_hill(*change(*study(3)))
+    assert not fit.accepted
+    assert said in fit.reason
+
+
+def test_lack_of_fit_is_rare_where_the_curve_is_right() -> None:
+    draw = np.random.default_rng(5)
+    dose = np.tile(DOSES, 5)
+    shape = np.polynomial.polynomial.polyvander(np.log(dose), 2)  # a curve of 3 parameters
+    left = np.eye(30) - shape @ np.linalg.pinv(shape)
+    rejected = [lack_of_fit(dose, left @ draw.normal(0, 1, 30)) < 0.05 for _ in range(400)]
+    assert 0.02 < np.mean(rejected) < 0.09
+    assert lack_of_fit(DOSES, np.ones(6)) == 1.0, "no repeats, no test"
+
+
+def test_the_table_of_a_plate_is_in_the_order_of_the_plate() -> None:
+    columns = {"rate_bpm": [60, 50, 70, 40.0], "cd50_ms": [300, np.nan, 320, 280.0]}
+    table = plate_table(["B1", "A10", "B1", "a02"], columns)
+    assert table.wells == ("A2", "A10", "B1")
+    assert table.measures == ("rate_bpm", "cd50_ms")
+    assert table.values[2].tolist() == [65, 310]
+    assert np.isnan(table.values[1, 1])
+    assert plate_table(["chip 10", "chip 9"], {"a": [1, 2]}).wells == ("chip 9", "chip 10")
+
+
+def test_a_grid_leaves_out_what_has_no_place() -> None:
+    letters, numbers, grid = plate_grid(["C3", "A1", "chip"], np.array([3.0, 1.0, 9.0]))
+    assert (letters, numbers) == (["A", "C"], [1, 3])
+    assert grid[0, 0] == 1
+    assert grid[1, 1] == 3
+    assert np.isnan(grid[0, 1])
+
+
+def test_similarity_of_the_same_of_opposites_and_of_one_sd() -> None:
+    values = np.array([[60.0, 10], [60, 10], [90, 20], [np.nan, 10]])
+    alike = similarity(values)
+    assert alike[0, 1] == 1
+    assert alike[0, 2] < 0.5
+    assert np.array_equal(alike, alike.T, equal_nan=True)
+    assert np.isnan(alike[0, 3]), "one measure in common is too few"
+    z = standard_scores(np.arange(7.0)[:, None] * [1, 100])
+    one_sd = 1.4826 * 2
+    assert z[:, 0] == pytest.approx((np.arange(7) - 3) / one_sd)
+    assert z[:, 1] == pytest.approx(z[:, 0]), "the unit does not matter"
+    two = similarity(np.array([[0.0, 0], [one_sd, one_sd], [1, 1], [2, 2], [4, 4], [5, 5], [6, 6]]))
+    assert two[0, 1] == pytest.approx(0.5, abs=0.05)
+
+
+def test_a_measure_in_which_no_well_differs_says_nothing() -> None:
+    assert standard_scores(np.array([[1.0], [1.0], [np.nan]]))[:2].tolist() == [[0.0], [0.0]]
