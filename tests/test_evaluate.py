@@ -119,6 +119,8 @@ def test_summary_has_the_documented_keys(run: RunFolder, folder: Path, tmp_path:
         "recipe_sha256", "data_sha256", "split_sha256", "weights", "weights_sha256", "precision",
     }  # fmt: skip
     assert set(summary["models"]) == {"net", "threshold", "mean_mask", "nearest_mask"}
+    calibrated = summary["models"]["net"].pop("calibrated")
+    assert set(calibrated) == {"temperature", "ece", "nll"}
     for model in summary["models"].values():
         assert set(model) == {"per_image", "per_recording", "pooled", "worst"}
     assert "hd95_px" in summary["models"]["mean_mask"]["per_recording"]

@@ -144,7 +144,8 @@ def _check_scratch(recipe: NetRecipe) -> None:
     """Refuse decisions that a network without an ImageNet encoder cannot follow."""
     if recipe.transfer not in ("all", 0, ()) or recipe.freeze != 0 or recipe.control:
         raise UserError(
-            f"no transfer, no control and no freezing with --net {recipe.name}, which has no ImageNet encoder",
+            f"no transfer, no control and no freezing with --net {recipe.name}, "
+            "which has no ImageNet encoder",
             f"transfer {recipe.transfer}, freeze {recipe.freeze}, control {recipe.control}",
             "Leave them out, or choose --net resnet50.",
         )
