@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from types import MappingProxyType
 from typing import Literal
 
 import numpy as np
@@ -98,16 +99,16 @@ def measured(
     x: Array,
     peaks_s: Array,
     aside: Sequence[tuple[float, str]] = (),
-    by_hand: Sequence[float] = (),
+    by_hand: Mapping[float, bool] = MappingProxyType({}),
 ) -> BeatFinding:
     """The finding for rough peak times: beats, unless they look unlike the mean beat.
 
-    `aside` are rejected candidates (peak time, reason); a beat within 10 ms of a time in
-    `by_hand` is accepted whatever it looks like.
+    `aside` are rejected candidates (peak time, reason) that do not part the beats beside them.
+    `by_hand` says of some of `peaks_s` whether a person accepts them.
     """
-    beats = time_beats(time_s, x, np.sort(peaks_s))
-    rough_s = zip(beats, np.sort(peaks_s), strict=True)
-    beats = [_judged(beat, any(abs(at - t) < 0.01 for t in by_hand)) for beat, at in rough_s]
+    peaks_s = np.sort(peaks_s)
+    beats = time_beats(time_s, x, peaks_s)
+    beats = [_judged(b, by_hand.get(float(at))) for b, at in zip(beats, peaks_s, strict=True)]
     others = [
         replace(time_one(time_s, x, peaks_s, at), accepted=False, reason=reason)
         for at, reason in aside
@@ -158,9 +159,10 @@ def _too_soon(peaks_s: Array, size: Array, refractory_s: float) -> Array:
     return out
 
 
-def _judged(beat: Beat, by_hand: bool) -> Beat:
-    if by_hand:
-        return replace(beat, reason="added by hand", accepted=bool(np.isfinite(beat.t50_s)))
+def _judged(beat: Beat, by_hand: bool | None) -> Beat:
+    if by_hand is not None:
+        said = "added by hand" if by_hand else "removed by hand"
+        return replace(beat, reason=said, accepted=by_hand and bool(np.isfinite(beat.t50_s)))
     if np.isnan(beat.t50_s):
         start = beat.clipped == "start"
         cut = "the recording starts during this beat" if start else "no rise from a relaxed level"

@@ -65,32 +65,25 @@ def start_file(path: Path) -> None:
 def apply_edits(finding: BeatFinding, edits: Sequence[Edit]) -> BeatFinding:
     """The finding with beats added and removed by hand; every beat is measured again.
 
-    A removed beat keeps its row, rejected with the reason, and no longer bounds its neighbours. An
-    added one is a rejected candidate near the time, or the highest frame near it.
+    A removed beat keeps its row, rejected with the reason. An added one is the rejected candidate
+    near the time or, where there is none, the highest frame near it.
 
     Raises: UserError for a `remove` with no beat near, and for times outside the trace.
     """
     if not edits:
         return finding
-    kept = {b.peak_s for b in finding.beats if b.accepted or np.isfinite(b.likeness)}
-    aside = {
-        beat.peak_s: beat.reason
-        for beat in finding.beats
-        if beat.peak_s not in kept and beat.clipped == ""
-    }
-    by_hand = []
+    apart = [beat for beat in finding.beats if beat.clipped == "" or beat.accepted]
+    peaks = {beat.peak_s for beat in apart if beat.accepted or np.isfinite(beat.likeness)}
+    aside = {beat.peak_s: beat.reason for beat in apart if beat.peak_s not in peaks}
+    by_hand: dict[float, bool] = {}
     for edit in edits:
         if edit.action == "remove":
-            gone_s = _nearest(sorted(kept), edit)
-            kept.discard(gone_s)
-            aside[gone_s] = "removed by hand"
+            by_hand[_nearest([b.peak_s for b in finding.accepted], edit)] = False
         else:
-            peak_s = _peak_near(finding, edit)
-            aside.pop(peak_s, None)
-            kept.add(peak_s)
-            by_hand.append(peak_s)
-    rejected = sorted(aside.items())
-    return measured(finding.time_s, finding.x, np.array(sorted(kept)), rejected, by_hand)
+            by_hand[_peak_near(finding, edit)] = True
+    peaks |= by_hand.keys()
+    rejected = [(at, reason) for at, reason in aside.items() if at not in by_hand]
+    return measured(finding.time_s, finding.x, np.array(sorted(peaks)), rejected, by_hand)
 
 
 def _edit(path: Path, number: int, row: dict[str, str | None]) -> Edit:

@@ -11,7 +11,7 @@ from scipy.signal import savgol_filter
 
 from ehtseg.records import Array
 
-LIGHT_S = 0.05  # window of the lightest smoothing: none below 100 frames/s
+LIGHT_S = 0.03  # window of the lightest smoothing: none below 170 frames/s
 OUTLIER, FEWEST_FOR_OUTLIERS = 5.0, 6  # medians off the line; frames below which all count
 REST_SHARE, REST_S = 0.25, 0.5  # rest is read in this share of the interval, at most so long
 
