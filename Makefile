@@ -8,7 +8,7 @@ PYTHON ?= $(shell for p in python3.12 python3.13 python3.11 python3; do \
 BIN := .venv/bin
 INSTALLED := .venv/installed
 
-.PHONY: demo test check bench clean
+.PHONY: demo test check clean
 
 demo: $(INSTALLED)
 	@$(BIN)/python examples/01_demo.py
