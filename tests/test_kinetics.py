@@ -65,6 +65,19 @@ def test_bias_at_30_frames_a_second_on_16_trains() -> None:
     check(mean_errors(30, 16))
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize("fps", [30, 50, 100])
+def test_bias_on_200_trains(fps: float) -> None:
+    check(mean_errors(fps, 200))
+
+
+@pytest.mark.slow
+def test_bias_at_20_frames_a_second_is_larger_and_known() -> None:
+    found = mean_errors(20, 200)
+    assert abs(found["cd50_ms"]) <= 5
+    assert abs(found["rt50_ms"]) <= 12
+
+
 def test_dropped_frames_and_drift_do_not_distort_kinetics() -> None:
     train = regular_train(1.07, 30, 40, upstroke="cosine", rise_s=0.18, tau_s=0.12)
     hard = without_frames(with_drift(with_noise(train, 0.02, 10_000), 3), 0.1, 10_000)
@@ -169,22 +182,19 @@ def test_noise_at_a_crossing_moves_it_neither_early_nor_late() -> None:
     assert np.nanmean(ours) == pytest.approx(0.1, abs=0.002)
 
 
-@pytest.mark.xfail(reason="known: see docs/log.md, kinetics")
-def test_widths_are_not_clipped_at_the_bases_of_a_prominence() -> None:
-    """Beats that fuse with a bump on the relaxation: the prominence ends at the higher base."""
+def test_widths_are_not_taken_from_the_base_of_a_prominence() -> None:
+    """A premature beat rises from the relaxation before it: its base is not its relaxed level."""
     onset_s = np.array([0.5, 1.5, 2.5, 3.02, 4.0, 5.0, 6.0])
     train = make_train(onset_s, np.arange(700) / 100, rise_s=0.2, tau_s=0.25)
+    levels = (0.5, 0.1)
+    truth_ms = [1000 * (train.rise_s - train.up_s(p) + train.down_s(p)[3]) for p in levels]
     tops, _ = find_peaks(train.x, prominence=0.3)
-    clipped_ms = 10 * peak_widths(train.x, tops, rel_height=0.9)[0]
+    theirs_ms = [10 * peak_widths(train.x, tops, rel_height=h)[0][3] for h in (0.5, 0.9)]
     finding = find_beats(train.time_s, train.x)
-    ours = table_of_beats(finding.time_s, finding.x, finding.accepted)
-    up_s, down_s = train.up_s(0.5), train.down_s(0.5)
-    expected_ms = 1000 * (train.rise_s - up_s + down_s[2])
-    half_ms = 10 * peak_widths(train.x, tops, rel_height=0.5)[0]
-    assert ours[2]["cd50_ms"] == pytest.approx(expected_ms, abs=6)
-    assert half_ms[2] < expected_ms - 20
-    assert clipped_ms[2] < 600
-    assert np.isnan(ours[2]["cd90_ms"])  # never relaxed by 90 %: said, not guessed
+    rows = table_of_beats(finding.time_s, finding.x, finding.accepted)
+    assert np.min(np.abs(np.subtract(theirs_ms, truth_ms))) > 50
+    assert [rows[3]["cd50_ms"], rows[3]["cd90_ms"]] == pytest.approx(truth_ms, abs=8)
+    assert np.isnan(rows[2]["cd90_ms"])  # it never relaxed by 90 %: said, not guessed
 
 
 def test_no_low_pass_at_half_the_frequency_it_claims() -> None:
@@ -226,7 +236,6 @@ def test_a_velocity_is_as_long_as_its_time_axis_and_not_shifted() -> None:
     assert slope == pytest.approx(2 * np.pi * np.cos(2 * np.pi * time_s), abs=0.35)
 
 
-@pytest.mark.xfail(reason="known: see docs/log.md, kinetics")
 def test_velocities_stay_with_their_beat_when_one_is_rejected() -> None:
     heights = np.array([1.0, 1.3, 0.8, 1.1, 0.9, 1.2, 1.0, 0.7])
     train = make_train(0.5 + np.arange(8.0), np.arange(900) / 100, amplitude=heights)

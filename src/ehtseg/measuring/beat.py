@@ -20,13 +20,13 @@ from ehtseg.measuring.levels import (
     rest_level,
     smoothed,
 )
-from ehtseg.measuring.mean_beat import MeanBeat, correlation, lay_under, mean_beat
+from ehtseg.measuring.mean_beat import MeanBeat, correlation, lay_under, mean_beat, median_curve
 from ehtseg.records import Array
 
 BEATS_PER_MEAN = 60  # a mean beat is of neighbours, so that it follows a slow drug effect
 FEWEST_FOR_MEAN = 4  # fewer beats do not show the twitch between frames
+TYPICAL = 0.9  # correlation with the median beat, from which on a beat belongs to the mean
 LEAST_LIKENESS = 0.8  # correlation with the mean beat; see beats.py for what happens below
-PASSES = 2  # of laying the mean beat over each beat; more change nothing
 FOOT = 0.8  # rest is read this share of the 10 to 50 % rise time before the 10 % level
 NEAR_PEAK_S = 0.06  # the highest frame is sought so near to a candidate
 HIGHEST = 1.3  # times the highest frame: no peak between frames is above
@@ -147,12 +147,23 @@ def pooled(time_s: Array, x: Array, beats: list[Beat]) -> tuple[Array, Array]:
     return lag_s[order], level[order]
 
 
-def mean_of(time_s: Array, x: Array, beats: list[Beat]) -> MeanBeat | None:
-    """The mean of these beats, None where they are fewer than 4."""
+def mean_of(time_s: Array, x: Array, beats: list[Beat], corner: bool = True) -> MeanBeat | None:
+    """The mean of these beats, None where they are fewer than 4.
+
+    Beats that are unlike the median of all are left out: one artefact would pull the rest along.
+    """
     known = [beat for beat in beats if np.isfinite(beat.t50_s)]
+    interval_s = frame_interval_s(time_s)
     if len(known) < FEWEST_FOR_MEAN:
         return None
-    return mean_beat(*pooled(time_s, x, known), frame_interval_s(time_s))
+    cloud = pooled(time_s, x, known)
+    if len(cloud[0]) == 0:
+        return None
+    curve = median_curve(*cloud, interval_s * float(np.clip(8 / len(known), 1 / 8, 1)))
+    alike = [b for b in known if not correlation(*_limb_frames(b, time_s, x), *curve) < TYPICAL]
+    if FEWEST_FOR_MEAN <= len(alike) < len(known):
+        cloud = pooled(time_s, x, alike)
+    return mean_beat(*cloud, interval_s, corner)
 
 
 def _with_drift(beats: list[Beat]) -> list[Beat]:
@@ -221,8 +232,8 @@ def _timed_by_mean(time_s: Array, x: Array, beats: list[Beat]) -> list[Beat]:
     known = [beat for beat in beats if np.isfinite(beat.t50_s)]
     lag_s = _median([beat.peak_s - beat.t50_s for beat in known])
     timed = [replace(b, peak_s=b.t50_s + lag_s) if b in known else b for b in beats]
-    for _ in range(PASSES):
-        mean = mean_of(time_s, x, timed)
+    for last in (False, False, True):  # a corner would hold beats where they happen to lie
+        mean = mean_of(time_s, x, timed, corner=last)
         if mean is None:
             return _compared(time_s, x, beats)
         timed = [_laid_under(mean, time_s, x, beat) for beat in timed]
@@ -247,8 +258,7 @@ def _compared(time_s: Array, x: Array, beats: list[Beat]) -> list[Beat]:
 def _laid_under(mean: MeanBeat, time_s: Array, x: Array, beat: Beat) -> Beat:
     if np.isnan(beat.t50_s):
         return beat
-    frames_s, y = own_frames(beat, time_s, x)
-    lag_s = frames_s - beat.peak_s
+    lag_s, y = _limb_frames(beat, time_s, x)
     reach_s = max(2 * frame_interval_s(time_s), SHIFT_S)
     reach_s = min(reach_s, (beat.after_s - beat.before_s) / 8)
     shift_s, height = lay_under(mean, lag_s, y, reach_s)
@@ -259,6 +269,13 @@ def _laid_under(mean: MeanBeat, time_s: Array, x: Array, beat: Beat) -> Beat:
         beat = _refined(time_s, x, replace(beat, peak_s=peak_s, amplitude=height))
     alike = correlation(lag_s - shift_s, y, mean.lag_s, mean.level)
     return replace(beat, likeness=alike)
+
+
+def _limb_frames(beat: Beat, time_s: Array, x: Array) -> tuple[Array, Array]:
+    """Times from the peak and heights of the frames up to the lowest one after the peak."""
+    frames_s, y = own_frames(beat, time_s, x)
+    own = frames_s <= limbs(beat, frames_s, y)[2][-1]
+    return frames_s[own] - beat.peak_s, y[own]
 
 
 def _median(values: list[float]) -> float:
