@@ -1,0 +1,44 @@
+"""Commands around labelled frames: which to label, and what is in a folder."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from ehtseg.doors.options import Folders, Fps, Out, Recording, Scale, Videos
+
+
+def frames(
+    videos: Videos,
+    out: Out,
+    n: Annotated[int, typer.Option(help="How many frames, over all videos.")] = 50,
+    fps: Fps = None,
+    um_per_px: Scale = None,
+) -> None:
+    """Pick frames worth labelling: spread over the motion, not over time alone."""
+    from ehtseg.doors.show import bar, say
+    from ehtseg.jobs.frames import pick_frames
+    from ehtseg.reading.video import find_videos
+
+    with bar("frames") as tick:
+        sources = find_videos(videos)
+        picked = pick_frames(sources, n, out, fps=fps, um_per_px=um_per_px, progress=tick)
+    for note in picked.notes:
+        say(note)
+    say(f"{len(picked)} frames stand in {out / 'images'}.")
+    say(f"Paint a mask of the same name for each into {out / 'masks'}, then: ehtseg check {out}")
+
+
+def check(folders: Folders, recording: Recording = None) -> None:
+    """Say what is in labelled folders, how it will be read, and every problem with its cure."""
+    from ehtseg.doors.show import say
+    from ehtseg.jobs.check import check as check_folders
+
+    report = check_folders(folders, recording)
+    for line in report.lines:
+        say(line)
+    for number, problem in enumerate(report.problems, 1):
+        say(f"Problem {number}: {problem}", style="red")
+    if not report.ok:
+        raise typer.Exit(2)

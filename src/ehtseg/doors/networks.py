@@ -1,0 +1,106 @@
+"""Commands around networks: describe, train, score."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from ehtseg.doors.options import (
+    Folders,
+    Freeze,
+    Net,
+    Out,
+    Profile,
+    RecipeFile,
+    Recording,
+    Settings,
+    Transfer,
+    Weights,
+    decided_recipe,
+)
+
+
+def describe(
+    net: Net = None,
+    weights: Weights = None,
+    transfer: Transfer = None,
+    freeze: Freeze = None,
+    profile: Profile = "modern",
+    recipe: RecipeFile = None,
+    settings: Settings = None,
+) -> None:
+    """Show a network as a table: each layer, where its weights come from, fixed or not."""
+    from ehtseg.doors.show import show_network
+    from ehtseg.nets.describe import describe as describe_net
+
+    decided = decided_recipe(
+        profile,
+        recipe,
+        {"net": {"name": net, "weights": weights, "transfer": transfer, "freeze": freeze}},
+        settings,
+    )
+    show_network(describe_net(decided.net))
+
+
+def train(
+    folders: Folders,
+    out: Out,
+    net: Net = None,
+    weights: Weights = None,
+    transfer: Transfer = None,
+    freeze: Freeze = None,
+    loss: Annotated[str | None, typer.Option(help="Such as bce, dice, focal_scalar+dice.")] = None,
+    epochs: Annotated[int | None, typer.Option(help="20 with transfer, 40 without.")] = None,
+    batch: Annotated[int | None, typer.Option(help="Frames a step.")] = None,
+    size: Annotated[int | None, typer.Option(help="Working size in pixels.")] = None,
+    split: Annotated[str | None, typer.Option(help="recording, blocks or random.")] = None,
+    augment: Annotated[str | None, typer.Option(help="strong, flips or none.")] = None,
+    seed: Annotated[int | None, typer.Option(help="Of everything that is random.")] = None,
+    recording: Recording = None,
+    profile: Profile = "modern",
+    recipe: RecipeFile = None,
+    settings: Settings = None,
+) -> None:
+    """Train a network on labelled folders. The same command continues an interrupted training."""
+    from ehtseg.doors.show import bar, say
+    from ehtseg.learning.train import train as train_net
+    from ehtseg.reading.dataset import open_dataset
+
+    decided = decided_recipe(
+        profile,
+        recipe,
+        {
+            "data": {"size": size, "split": split, "augment": augment},
+            "net": {"name": net, "weights": weights, "transfer": transfer, "freeze": freeze},
+            "fit": {"loss": loss, "epochs": epochs, "batch": batch, "seed": seed},
+        },
+        settings,
+    )
+    dataset = open_dataset(folders, recording=recording)
+    for note in dataset.notes:
+        say(note)
+    with bar("steps") as tick:
+        run = train_net(dataset, decided, out, tell=say, tick=tick)
+    say(f"The run folder is {run.path}; threshold {run.threshold:.2f}, chosen on validation.")
+    say(f"Next: ehtseg evaluate {run.path} {folders[0]}   or   ehtseg segment VIDEO -m {run.path}")
+
+
+def evaluate(
+    run: Annotated[Path, typer.Argument(help="A run folder.")],
+    folders: Folders,
+    split: Annotated[str, typer.Option(help="test, validation, train or all.")] = "test",
+    out: Annotated[Path | None, typer.Option("--out", "-o", help="For scores.csv ...")] = None,
+    recording: Recording = None,
+) -> None:
+    """Score a trained network on labelled frames, with the trivial baselines beside it."""
+    from ehtseg.doors.show import bar, show_evaluation
+    from ehtseg.learning.evaluate import evaluate as evaluate_run
+    from ehtseg.reading.dataset import open_dataset
+    from ehtseg.seeing.run_folder import open_run
+
+    opened, dataset = open_run(run), open_dataset(folders, recording=recording)
+    with bar("frames") as tick:
+        evaluation = evaluate_run(opened, dataset, split, out, progress=tick)
+    show_evaluation(evaluation)

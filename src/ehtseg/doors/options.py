@@ -1,0 +1,52 @@
+"""Options that several commands share, and how they become one recipe."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+if TYPE_CHECKING:
+    from ehtseg.recipe import Recipe
+
+Videos = Annotated[list[str], typer.Argument(help="Videos, TIFF stacks, image folders, globs.")]
+Folders = Annotated[list[Path], typer.Argument(help="Folders with images/ and masks/.")]
+Recording = Annotated[
+    str | None, typer.Option(help="Name of the recording, where no meta.json tells it.")
+]
+Out = Annotated[Path, typer.Option("--out", "-o", help="Where the results go.")]
+RecipeFile = Annotated[Path | None, typer.Option("--recipe", help="Decisions in a YAML file.")]
+Profile = Annotated[str, typer.Option(help="Decisions to start from: modern or paper.")]
+Settings = Annotated[
+    list[str] | None, typer.Option("--set", help="Any decision: --set fit.lr=0.001 (repeatable).")
+]
+Net = Annotated[
+    str | None,
+    typer.Option(
+        help="unet, resnet50, vgg16, inception_resnet_v2, efficientnet_lite0 or timm:NAME."
+    ),
+]
+Weights = Annotated[str | None, typer.Option(help="Encoder weights: a safetensors file.")]
+Transfer = Annotated[
+    str | None, typer.Option(help="Encoder stages that take ImageNet weights: 0 to all, or names.")
+]
+Freeze = Annotated[str | None, typer.Option(help="Encoder stages that stay fixed: 0 to all.")]
+Fps = Annotated[float | None, typer.Option(help="Frames a second, where the file does not say.")]
+Scale = Annotated[float | None, typer.Option("--um-per-px", help="Micrometres a pixel.")]
+
+
+def decided_recipe(
+    profile: str, file: Path | None, options: dict[str, dict[str, Any]], settings: list[str] | None
+) -> Recipe:
+    """One recipe: the profile, then the file, then the options, then --set."""
+    from ehtseg.recipe import make_recipe, profile_decisions, read_recipe, setting
+
+    layers = [profile_decisions(profile), read_recipe(file) if file else {}]
+    layers += [{section: given(values)} for section, values in options.items()]
+    return make_recipe(*layers, *(setting(text) for text in settings or []))
+
+
+def given(values: dict[str, Any]) -> dict[str, Any]:
+    """The options that the user gave."""
+    return {key: value for key, value in values.items() if value is not None}

@@ -1,0 +1,79 @@
+"""Commands around recordings: segment, analyse."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from ehtseg.doors.options import (
+    Fps,
+    Out,
+    RecipeFile,
+    Scale,
+    Settings,
+    Videos,
+    decided_recipe,
+    given,
+)
+
+
+def segment(
+    videos: Videos,
+    model: Annotated[Path, typer.Option("--model", "-m", help="A run folder.")],
+    out: Out,
+    threshold: Annotated[float | None, typer.Option(help="Else the run's own.")] = None,
+    batch: Annotated[int | None, typer.Option(help="Frames at a time.")] = None,
+    precision: Annotated[str | None, typer.Option(help="auto, fp32, bf16 or fp16.")] = None,
+    fps: Fps = None,
+    um_per_px: Scale = None,
+) -> None:
+    """Segment videos: masks, overlay, cut-out, a figure, a table of frames."""
+    from ehtseg.doors.show import bar, show_segmented
+    from ehtseg.jobs.segment import segment as segment_videos
+    from ehtseg.recipe import make_recipe
+    from ehtseg.seeing.run_folder import open_run
+
+    run = open_run(model)
+    choices = {"threshold": threshold, "batch": batch, "precision": precision}
+    decided = make_recipe(run.recipe.model_dump(), {"segment": given(choices)})
+    with bar("frames") as tick:
+        results = segment_videos(
+            videos, run, out, decided.segment, fps=fps, um_per_px=um_per_px, progress=tick
+        )
+    if show_segmented(results):
+        raise typer.Exit(2)
+
+
+def analyse(
+    videos: Videos,
+    out: Out,
+    model: Annotated[Path | None, typer.Option("--model", "-m", help="A run folder.")] = None,
+    masks: Annotated[
+        Path | None, typer.Option(help="Instead of a model: a TIFF stack or a folder of masks.")
+    ] = None,
+    fps: Fps = None,
+    um_per_px: Scale = None,
+    event: Annotated[
+        list[str] | None, typer.Option(help='"00:12:30 isoprenaline 1 uM" (repeatable).')
+    ] = None,
+    recipe: RecipeFile = None,
+    settings: Settings = None,
+) -> None:
+    """Find and measure beats: traces, kinetics, flags, a page for each recording."""
+    from ehtseg.doors.show import bar, show_analysed
+    from ehtseg.jobs.analyse import analyse as analyse_videos
+    from ehtseg.jobs.analysis import Facts
+    from ehtseg.measuring.events import read_event
+    from ehtseg.seeing.run_folder import open_run
+
+    run = open_run(model) if model else None
+    decided = decided_recipe("modern", recipe, run.recipe.model_dump() if run else {}, settings)
+    facts = Facts(fps, um_per_px, tuple(read_event(text) for text in event or []))
+    with bar("frames") as tick:
+        results = analyse_videos(
+            videos, out, run=run, masks=masks, recipe=decided, facts=facts, progress=tick
+        )
+    if show_analysed(results, out):
+        raise typer.Exit(2)
