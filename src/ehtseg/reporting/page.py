@@ -41,7 +41,7 @@ HEADLINES = (
 
 def write_page(report: Report, path: Path) -> None:
     """The page of one recording."""
-    page = _templates().get_template("recording.html.j2")
+    page = templates().get_template("recording.html.j2")
     context = {
         "report": report,
         "picture": as_data_url(report.picture),
@@ -59,7 +59,7 @@ def write_batch(records: list[tuple[str, dict[str, Any]]], out: Path) -> None:
     """summary.csv and index.html of all recordings in `out`; (folder name, record.json) each."""
     with written_whole(out / "summary.csv") as beside:
         write_rows(beside, (record["summary"] for _, record in records), ("recording",))
-    page = _templates().get_template("batch.html.j2")
+    page = templates().get_template("batch.html.j2")
     with written_whole(out / "index.html") as beside:
         text = page.render({"records": records, "columns": told_of(records)})
         beside.write_text(text, encoding="utf-8")
@@ -135,16 +135,17 @@ def shown(value: Any) -> str:
     return str(cell(value))
 
 
-def _templates() -> Environment:
-    templates = Environment(
+def templates() -> Environment:
+    """The templates of this room, which escape all that they are given."""
+    known = Environment(
         loader=PackageLoader("ehtseg.reporting", "templates"),
         autoescape=select_autoescape(enabled_extensions=("html", "j2")),
         undefined=StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    templates.filters["shown"] = shown
-    return templates
+    known.filters["shown"] = shown
+    return known
 
 
 def _rounded(values: Array) -> list[float]:
