@@ -15,7 +15,6 @@ import numpy as np
 from ehtseg.measuring.flow import FlowFrame, measure_flow
 from ehtseg.measuring.quality import Look, look
 from ehtseg.measuring.shapes import Axis, FrameShape, measure_frame, tissue_axis
-from ehtseg.measuring.steps import with_least_noise
 from ehtseg.measuring.traces import Traces, collect
 from ehtseg.reading.video import Progress
 from ehtseg.records import Array, Frame
@@ -61,7 +60,7 @@ class Watched:
         time_s = np.array(self.times_s, float) if known else counted
         records: list[list[Any]] = [self.shapes, self.looks]
         records += [self.flow] if self.flow else []
-        return with_least_noise(collect(time_s, *records, um_per_px=um_per_px))
+        return collect(time_s, *records, um_per_px=um_per_px)
 
 
 def watch(

@@ -65,12 +65,17 @@ def freedom(variances: Sequence[float], freedoms: Sequence[float]) -> float:
     return max(sum(variances) ** 2 / sum(terms), 1.0) if sum(terms) > 0 else 1.0
 
 
+def half_width(level: Level) -> float:
+    """Half of the 95 % interval of a level; NaN where one beat is all there is."""
+    return float(student_t.ppf((1 + SURE) / 2, level.freedom) * level.variance**0.5)
+
+
 def log_ratio(before: Level, after: Level) -> Estimate:
     """Difference of two levels, after - before: of logarithms, the logarithm of the ratio."""
     change = after.mean - before.mean
     variance = before.variance + after.variance
     free = freedom([before.variance, after.variance], [before.freedom, after.freedom])
-    half = float(student_t.ppf((1 + SURE) / 2, free)) * variance**0.5
+    half = half_width(Level(before.n + after.n, change, variance, free))
     return Estimate(change, change - half, change + half)
 
 

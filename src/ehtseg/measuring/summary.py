@@ -9,10 +9,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-from scipy.stats import t as student_t
 
 from ehtseg.measuring import rhythm
 from ehtseg.measuring.beats import BeatFinding, find_beats
+from ehtseg.measuring.comparison import half_width, levels
 from ehtseg.measuring.kinetics import Meaning, Twitch, durations, table_of_beats
 from ehtseg.measuring.levels import frame_interval_s
 from ehtseg.measuring.mean_beat import MeanBeat
@@ -54,9 +54,8 @@ class Limit:
 def number(values: Array, limit: Limit = Limit()) -> Number:
     """Middle, spread and 95 % interval of the mean of a quantity over beats; NaN is left out.
 
-    The interval is mean +- t(0.975, m - 1) SD / sqrt m, where m = n (1 - r) / (1 + r) is the
-    number of independent beats that n beats with lag-1 correlation r > 0 are worth.
-    Source: Bayley and Hammersley 1946, J. R. Stat. Soc. Suppl. 8:184.
+    The interval is Student's, with the variance of the mean and the degrees of freedom that beats
+    have of which each resembles the one before (comparison.levels).
 
     >>> round(number(np.array([1.0, 2.0, 3.0, 2.0])).high, 3)
     3.299
@@ -68,9 +67,7 @@ def number(values: Array, limit: Limit = Limit()) -> Number:
         middle = float(known[0]) if n else NAN
         return Number(n, middle, middle, bias=limit.bias, resolution=limit.resolution)
     mean, sd = float(np.mean(known)), float(np.std(known, ddof=1))
-    alike = float(np.clip(_lag1(known), 0, 0.9))
-    worth = max(n * (1 - alike) / (1 + alike), 2.0)
-    half = float(student_t.ppf(0.975, worth - 1)) * sd / worth**0.5
+    half = half_width(levels([known])[0])
     middle = float(np.median(known))
     return Number(n, middle, mean, sd, mean - half, mean + half, limit.bias, limit.resolution)
 
@@ -203,9 +200,3 @@ def _twitch(mean: MeanBeat) -> Twitch:
     peak = int(np.searchsorted(lag_s, mean.peak_lag_s))
     low, end = int(np.argmin(y[:peak])), peak + int(np.argmin(y[peak:])) + 1
     return Twitch(lag_s[low : peak + 1], y[low : peak + 1], lag_s[peak:end], y[peak:end])
-
-
-def _lag1(values: Array) -> float:
-    around = values - np.mean(values)
-    total = float(around @ around)
-    return float(around[1:] @ around[:-1]) / total if total > 0 else 0.0

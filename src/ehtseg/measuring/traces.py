@@ -19,6 +19,7 @@ from ehtseg.records import Array, UserError
 BLOCK_S = 10.0  # a slow line is drawn through medians of blocks of this length
 WORTHY_SNR = 5.0  # below, a trace is hardly more than noise
 SLACK_S = 0.5  # two traces are compared at lags up to this
+DIGITS = 1e-6  # of the largest value: single precision through sums
 
 # Traces that show contraction, and the sign that turns contraction up. The first is the default.
 SIGNS: dict[str, int] = {
@@ -117,7 +118,9 @@ def jitter(values_T: Array) -> float:
 
     Independent noise of SD s gives second differences of SD s sqrt(6); a slow signal gives almost
     none. 1.4826 median |second difference| ignores the few frames of a quick upstroke, but where
-    most frames move (fast beating, low frame rate) it is an upper bound. NaN below 8 differences.
+    most frames move (fast beating, low frame rate) it is an upper bound. A trace that stands still
+    in most frames shows none, and would win against any other: `rounding` is the least that it
+    has. NaN below 8 differences.
     Source: the mean square successive difference of von Neumann et al., Ann. Math. Stat. 12:153
     (1941), one difference further.
     """
@@ -125,7 +128,24 @@ def jitter(values_T: Array) -> float:
     second = second[np.isfinite(second)]
     if len(second) < 8:
         return math.nan
-    return float(1.4826 * np.median(np.abs(second)) / math.sqrt(6))
+    seen = float(1.4826 * np.median(np.abs(second)) / math.sqrt(6))
+    return max(seen, rounding(values_T))
+
+
+def rounding(values_T: Array) -> float:
+    """SD of rounding, in the unit of the trace: to the smallest step between frames, and of digits.
+
+    A step of size d rounds with an SD of d / sqrt(12). Steps matter for hard masks; a trace that
+    takes any value has some that are next to nothing.
+    Source: Bennett, Bell System Technical Journal 27:446 (1948).
+
+    >>> round(rounding(np.array([5.0, 5.0, 6.0, 8.0])), 3)
+    0.289
+    """
+    digits = DIGITS * float(np.nanmax(np.abs(values_T), initial=0))
+    steps = np.abs(np.diff(values_T))
+    steps = steps[steps > digits]
+    return max(float(steps.min(initial=math.inf)) / math.sqrt(12) if len(steps) else 0.0, digits)
 
 
 def stem(name: str) -> str:
@@ -224,7 +244,7 @@ def _snr(flat_T: Array, noise: float) -> float:
 def _best(ranked: list[str], snr: dict[str, float]) -> str:
     signed = [name for name in ranked if stem(name) != UNSIGNED]
     worthy = [name for name in signed if snr[name] >= WORTHY_SNR] or ranked
-    if snr[worthy[0]] > 0:
+    if snr[worthy[0]] >= 1:  # below, it moves by less than its own rounding
         return worthy[0]
     return next((name for name in ranked if stem(name) == DEFAULT), ranked[0])
 

@@ -113,9 +113,10 @@ def masks_of(source: Path, place: Path, alone: bool = True) -> Path:
 
 
 def paired(video: Video, masks: MaskStream) -> Iterator[tuple[Frame, Array]]:
-    """Every frame with its mask.
+    """Every frame with its mask: as many masks as frames, or one mask for all of them.
 
-    Raises: UserError where their sizes or numbers differ: nobody knows which belong together.
+    Raises: UserError where their sizes or numbers differ, too many masks included: nobody knows
+    which belong together. Told at once, or, where an index promised as many, after the last frame.
     """
     if (masks.height, masks.width) != (video.height, video.width):
         raise UserError(
@@ -123,24 +124,30 @@ def paired(video: Video, masks: MaskStream) -> Iterator[tuple[Frame, Array]]:
             f"{masks.width} x {masks.height} px in {masks.path}",
             "Make the masks at the size of the recording.",
         )
-    if not masks.is_single and video.n_frames not in (None, masks.n_masks):
-        raise _unequal(video, masks, f"{video.n_frames}")
+    if not masks.is_single and video.n_frames != masks.n_masks:
+        for _ in video.frames():  # an index may be wrong: what can be decoded counts
+            pass
+        if video.n_frames != masks.n_masks:
+            raise _unequal(video, masks, video.n_frames or 0, masks.n_masks)
     return _pairs(video, masks)
 
 
 def _pairs(video: Video, masks: MaskStream) -> Iterator[tuple[Frame, Array]]:
-    stream = masks.masks()
-    for frame in video.frames():
+    """Every frame with its mask; an index that promised more of either is found out here."""
+    stream, count = masks.masks(), 0
+    for count, frame in enumerate(video.frames(), 1):
         mask = next(stream, None)
         if mask is None:
-            raise _unequal(video, masks, f"more than {masks.n_masks}")
+            raise _unequal(video, masks, video.n_frames or count, count - 1)
         yield frame, mask
+    if not masks.is_single and next(stream, None) is not None:
+        raise _unequal(video, masks, count, masks.n_masks)
 
 
-def _unequal(video: Video, masks: MaskStream, frames: str) -> UserError:
+def _unequal(video: Video, masks: MaskStream, frames: int, found: int) -> UserError:
     return UserError(
         f"one mask for each frame of {video.path} ({frames} frames)",
-        f"{masks.n_masks} masks in {masks.path}",
+        f"{found} masks in {masks.path}",
         "Which mask belongs to which frame is unknown, so that no trace of the outline can be "
         "drawn. Make the masks from this very file; or give one mask alone: motion, and with it "
         "beats and times, can be measured inside it.",

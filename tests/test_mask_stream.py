@@ -1,0 +1,74 @@
+"""Masks beside their frames: as many as there are frames, or one for all; else a reason."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from ehtseg.reading.mask_stream import open_masks, paired
+from ehtseg.reading.video import open_video
+from ehtseg.records import UserError
+from heartbeats import write_recording
+from recordings import number_of, numbered, write_video
+
+
+def recording(folder: Path, frames: int, masks: int) -> tuple[Path, Path]:
+    """A film of numbered frames and a stack of masks, mask n with n + 1 rows of tissue."""
+    tall = np.arange(48)[None, :, None] <= np.arange(masks)[:, None, None]
+    shape = np.broadcast_to(tall, (masks, 48, 64))
+    film = write_recording(folder, "film", np.stack(numbered(frames)), shape)
+    return film, folder / "masks" / "film.tif"
+
+
+def test_each_frame_comes_with_its_own_mask(tmp_path: Path) -> None:
+    film, masks = recording(tmp_path, 9, 9)
+    pairs = list(paired(open_video(film), open_masks(masks)))
+    assert [number_of(frame.image) for frame, _ in pairs] == list(range(9))
+    assert [int(mask.any(1).sum()) for _, mask in pairs] == list(range(1, 10))
+
+
+def test_one_mask_stands_for_every_frame(tmp_path: Path) -> None:
+    film, masks = recording(tmp_path, 9, 1)
+    assert len(list(paired(open_video(film), open_masks(masks)))) == 9
+
+
+@pytest.mark.parametrize("masks", [2, 8, 10, 40])
+def test_another_number_of_masks_is_refused_before_the_first_frame(
+    tmp_path: Path, masks: int
+) -> None:
+    film, place = recording(tmp_path, 9, masks)
+    with pytest.raises(UserError, match=rf"9 frames.*{masks} masks.*one mask alone"):
+        paired(open_video(film), open_masks(place))
+
+
+def test_what_an_index_promises_does_not_count(tmp_path: Path) -> None:
+    film, masks = recording(tmp_path, 9, 7)
+    video = open_video(film)
+    video.n_frames = 7  # the index is wrong: nine frames come
+    with pytest.raises(UserError, match=r"7 masks"):
+        list(paired(video, open_masks(masks)))
+    surplus = replace(open_masks(masks), n_masks=9)  # and here that of the masks
+    with pytest.raises(UserError, match=r"9 frames.*7 masks"):
+        list(paired(open_video(film), surplus))
+    video = open_video(recording(tmp_path / "more", 9, 12)[0])
+    more = replace(open_masks(tmp_path / "more" / "masks" / "film.tif"), n_masks=9)
+    with pytest.raises(UserError, match="9 frames"):
+        list(paired(video, more))
+
+
+def test_a_wrong_index_of_the_film_is_no_reason_to_refuse(tmp_path: Path) -> None:
+    film, masks = recording(tmp_path, 9, 9)
+    video = open_video(film)
+    video.n_frames = 11
+    assert len(list(paired(video, open_masks(masks)))) == 9
+
+
+def test_a_video_of_masks_counts_as_masks(tmp_path: Path) -> None:
+    film, _ = recording(tmp_path, 5, 5)
+    hard = [np.full((48, 64), 255 * (k % 2), np.uint8) for k in range(5)]
+    masks = write_video(tmp_path / "masks.avi", hard)
+    found = [bool(mask.all()) for _, mask in paired(open_video(film), open_masks(masks))]
+    assert found == [False, True, False, True, False]
