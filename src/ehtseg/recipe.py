@@ -38,7 +38,9 @@ class DataRecipe(_Decisions):
     split_seed: Count | None = None  # draws the sets; None: fit.seed, so that each seed has its own
     n_train: Positive | None = None  # of the training frames, drawn by fit.seed; None: all of them
     size: Positive | None = 256  # the network sees frames of about size x size pixels
-    augment: Literal["none", "flips", "strong"] = "strong"
+    augment: Literal["none", "flips", "strong", "scenes"] = "strong"
+    window: Annotated[float, Field(gt=0, le=1)] = 1.0  # of the working size; strong and scenes
+    balance: Literal["frames", "recordings"] = "frames"  # what is drawn equally often
 
 
 def _stages(value: Any) -> Any:
@@ -68,7 +70,8 @@ class NetRecipe(_Decisions):
     freeze: Annotated[Count | Literal["all"], BeforeValidator(_stages)] = 0
     freeze_mode: Literal["inference", "weights_only", "all_but_norm"] = "inference"
     control: Literal["permuted", "random"] | None = None
-    weights: str | None = None  # a safetensors file; else the search order of nets/weights.py
+    weights: str | None = None  # a safetensors file (comma between several); else the search
+    # order of nets/weights.py; transunet and dstransunet take ImageNet weights only by this name
     init: Literal["xavier", "he"] = "xavier"  # of everything that is not transferred
     width: Positive = 16  # plain U-Net: channels of the first level
     depth: Positive = 4  # plain U-Net: number of halvings
@@ -76,24 +79,34 @@ class NetRecipe(_Decisions):
     up: Literal["transpose", "up_conv", "bilinear"] = "transpose"  # plain U-Net
     padding: Literal["same", "valid"] = "same"  # plain U-Net
     dropout: Share = 0.0
+    mirrored: bool = False  # answers with the mean logits over the image and its three mirrors
 
 
 class FitRecipe(_Decisions):
     """How the network is trained."""
 
+    start: str | None = None  # a run folder, or "shipped", whose weights training starts from
     loss: str = "bce+dice"
     focal_alpha: Share = 0.8
     focal_gamma: Annotated[float, Field(ge=0)] = 2.0
+    smooth_px: Annotated[float, Field(gt=0)] = 1.0  # added to both sides of every overlap fraction
     optimizer: Literal["adamw", "adam", "sgd"] = "adamw"
     lr: Annotated[float, Field(gt=0)] = 5e-4
-    schedule: Literal["one_cycle", "cosine", "poly", "constant"] = "one_cycle"
+    schedule: Literal["one_cycle", "cosine", "poly", "exponential", "constant"] = "one_cycle"
+    lr_end: Annotated[float, Field(ge=0)] = 0.0  # cosine only: the lowest rate
+    half_waves: Positive = 1  # cosine only: 1 falls once; 5 falls, rises, falls, rises, falls
+    lr_decay: Annotated[float, Field(gt=0, le=1)] = 0.9999  # exponential only: factor a step
     weight_decay: Annotated[float, Field(ge=0)] = 1e-2
     momentum: Share = 0.9  # sgd only
+    nesterov: bool = True  # sgd only
+    betas: tuple[Share, Share] = (0.9, 0.999)  # adam and adamw only
     epochs: Positive | None = None  # None: 20 with a transferred encoder, 40 from scratch
     images_per_epoch: Positive | None = None  # None: one pass, but at least 160 draws
     batch: Positive = 8
     accumulate: Positive = 1
     clip_norm: Annotated[float, Field(gt=0)] | None = 1.0
+    clip_value: Annotated[float, Field(gt=0)] | None = None  # of each gradient; before clip_norm
+    stop_epoch: Positive | None = None  # ends after it; the schedule is that of all epochs
     early_stop_epochs: Positive | None = None
     checkpoint: Literal["last", "best"] = "last"  # which one segments and is scored
     seed: Count = 0
@@ -109,6 +122,8 @@ class SegmentRecipe(_Decisions):
     precision: Literal["auto", "fp32", "bf16", "fp16"] = "auto"
     batch: Positive | None = None  # None: 4 on a CPU, 16 on a GPU
     threshold: Share | None = None  # None: the one chosen on validation, from the run folder
+    clean: bool = True  # small holes filled, specks and small other things dropped; both recorded
+    steady: Count = 0  # probabilities are averaged over so many frames on either side
 
 
 class MeasureRecipe(_Decisions):

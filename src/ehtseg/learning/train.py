@@ -2,36 +2,25 @@
 
 from __future__ import annotations
 
-import logging
-import math
-import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
 
-import torch
-from lightning_fabric import Fabric
-
-from ehtseg.learning.batches import TrainingFrames, epoch_batches, images_per_epoch
 from ehtseg.learning.calibration import fit_temperature, no_pixels, tally
 from ehtseg.learning.checkpoint import RESUME, Memory, drop_state, load_state, save_state
-from ehtseg.learning.evaluate import look
 from ehtseg.learning.history import draw_history
-from ehtseg.learning.losses import Loss, make_loss, sum_over_outputs
-from ehtseg.learning.optimiser import learning_rate, make_optimiser
-from ehtseg.learning.scores import Pair, best_threshold, dice, iou, mean_at, score_images
-from ehtseg.nets.build import build
+from ehtseg.learning.scores import Pair, best_threshold, score_images
+from ehtseg.learning.training import Tick, Training
+from ehtseg.nets.build import Net, build
 from ehtseg.reading.dataset import Dataset
 from ehtseg.reading.splits import Split, split_dataset
 from ehtseg.recipe import FitRecipe, Recipe, write_recipe
 from ehtseg.records import UserError
-from ehtseg.seeing.engines import TorchEngine, flush_denormals, memory_watched
+from ehtseg.seeing.engines import memory_watched
 from ehtseg.seeing.machine import machine_facts, resolve
 from ehtseg.seeing.run_folder import RunFolder, read_facts, read_tensors, sha256_of, write_facts
+from ehtseg.seeing.shipped import chosen_run
 
-PRECISIONS: dict[str, Any] = {"fp32": "32-true", "bf16": "bf16-mixed"}  # in Fabric's words
 Tell = Callable[[str], None]  # one sentence for the user
-Tick = Callable[[int, int], None]  # steps done, steps in all
 
 
 def train(
@@ -39,10 +28,14 @@ def train(
     recipe: Recipe,
     out: Path,
     *,
+    split: Split | None = None,
     tell: Tell = lambda _: None,
     tick: Tick = lambda _done, _total: None,
 ) -> RunFolder:
     """Train the recipe's network on a dataset into the run folder `out`.
+
+    The frames are divided as the recipe says, or as in `split`. Without validation frames the
+    last epoch counts as the best, and the threshold is that of the starting run, or 0.5.
 
     The same call continues a training that was interrupted, and returns one that has finished.
     The weights files after a resume equal those of an uninterrupted training to the bit, on the
@@ -51,7 +44,7 @@ def train(
     Raises: UserError for a dataset that cannot be split, weights that are not found, an `out`
     that holds another training, a loss that is no longer finite, or too little memory.
     """
-    split = split_dataset(dataset, recipe.data, recipe.fit.seed)
+    split = split or split_dataset(dataset, recipe.data, recipe.fit.seed)
     for line in (*split.report, *split.warnings):
         tell(line)
     run = _begin(dataset, recipe, split, out, tell)
@@ -59,116 +52,47 @@ def train(
         tell(f"{out} has finished already; nothing to do.")
         return run
     with memory_watched("a smaller fit.batch (--batch) or data.size (--size)"):
-        training = _Training(dataset, split, run)
+        training = _prepare(dataset, split, run)
         memory = load_state(out, training.net, training.optimiser) or Memory()
         if memory.epochs_done:
             tell(f"Continuing after epoch {memory.epochs_done} of {recipe.epochs}.")
-        while memory.epochs_done < recipe.epochs and not _stops_early(memory, recipe.fit):
+        last = recipe.fit.stop_epoch or recipe.epochs
+        while memory.epochs_done < last and not _stops_early(memory, recipe.fit):
             row = training.epoch(memory.epochs_done, tick)
             _remember(memory, row)
             save_state(out, training.net, training.optimiser, memory)
             tell(
-                f"epoch {memory.epochs_done}/{recipe.epochs}  loss {row['loss']:.4f}  "
+                f"epoch {memory.epochs_done}/{last}  loss {row['loss']:.4f}  "
                 f"validation Dice {row['val_dice']:.4f}  IoU {row['val_iou']:.4f}"
             )
         return _finish(training, run, memory)
 
 
-class _Training:
-    """Network, optimiser, frames and loss of one training, ready to run an epoch."""
+def started(recipe: Recipe) -> tuple[Net, dict[str, str]]:
+    """The network of a recipe that starts from a run, and which weights these were.
 
-    def __init__(self, dataset: Dataset, split: Split, run: RunFolder) -> None:
-        self.dataset, self.split, self.recipe = dataset, split, run.recipe
-        self.resolved: dict[str, Any] = run.facts["resolved"]
-        logging.getLogger("lightning_fabric").setLevel(logging.WARNING)  # it greets on every start
-        flush_denormals()
-        torch.set_num_threads(self.resolved["threads"])
-        self.frames = TrainingFrames(dataset, split.train, run.recipe)
-        fit = run.recipe.fit
-        resumed = (run.path / RESUME).exists()  # then the ImageNet weights are no longer needed
-        self.net = build(run.recipe.net, seed=fit.seed, card=run.facts["card"] if resumed else None)
-        self.loss: Loss = make_loss(fit)
-        device = self.resolved["device"]
-        if device != "mps":
-            self.net = self.net.to(memory_format=torch.channels_last)
-        precision = PRECISIONS[self.resolved["precision"]]
-        self.fabric = Fabric(accelerator=device, devices=1, precision=precision)
-        self.model, self.optimiser = self.fabric.setup(self.net, make_optimiser(self.net, fit))
-        draws = images_per_epoch(fit, len(self.frames))
-        self.steps_per_epoch = math.ceil(math.ceil(draws / fit.batch) / fit.accumulate)
-        run.facts["card"] = self.net.card
-        write_facts(run.path, run.facts)  # nothing is on disk before all is well
-        write_recipe(run.recipe, run.path / "recipe.yaml")
+    Raises: UserError where the run cannot be used or has another network.
+    """
+    start = chosen_run(recipe.fit.start)
+    net = start.net(recipe.net)
+    weights = start.weights_file
+    return net, {"run": start.name, "weights": weights.name, "weights_sha256": sha256_of(weights)}
 
-    def epoch(self, epoch: int, tick: Tick) -> dict[str, float]:
-        """One epoch of steps and one look at the validation frames: a row of the history."""
-        fit, started, losses = self.recipe.fit, time.perf_counter(), []
-        total = self.recipe.epochs * self.steps_per_epoch
-        step = epoch * self.steps_per_epoch
-        self.net.train()
-        waiting: list[tuple[torch.Tensor, torch.Tensor]] = []
-        batches = epoch_batches(self.frames, epoch, self.resolved["workers"])
-        last = math.ceil(images_per_epoch(fit, len(self.frames)) / fit.batch) - 1
-        for index, batch in enumerate(batches):
-            waiting.append(batch)
-            if len(waiting) < fit.accumulate and index < last:
-                continue
-            losses.append(self._step(waiting, step, learning_rate(fit, step, total)))
-            waiting, step = [], step + 1
-            tick(step, total)
-        scores = self.validate()
-        return {
-            "epoch": epoch + 1,
-            "steps": step,
-            "lr": learning_rate(fit, step - 1, total),
-            "loss": sum(losses) / len(losses),
-            **scores,
-            "seconds": round(time.perf_counter() - started, 1),
-        }
 
-    def _step(
-        self, batches: Sequence[tuple[torch.Tensor, torch.Tensor]], step: int, lr: float
-    ) -> float:
-        fit = self.recipe.fit
-        for group in self.optimiser.param_groups:
-            group["lr"] = lr
-        torch.manual_seed((fit.seed << 32) + step)  # dropout: a pure function of seed and step
-        self.optimiser.zero_grad()
-        whole = 0.0
-        for images, masks in batches:
-            images = images.to(self.fabric.device, memory_format=torch.channels_last)
-            outputs = self.model(images)
-            loss = sum_over_outputs(
-                self.loss,
-                outputs,
-                getattr(self.net, "output_weights", (1.0,)),
-                masks.to(self.fabric.device),
-            )
-            self.fabric.backward(loss / len(batches))
-            whole += float(loss.detach()) / len(batches)
-        if not math.isfinite(whole):
-            raise UserError(
-                "a finite loss",
-                f"{whole} at step {step + 1}",
-                "Lower fit.lr (--lr), or set fit.clip_norm. The last whole epoch is kept.",
-            )
-        if fit.clip_norm is not None:
-            self.fabric.clip_gradients(self.model, self.optimiser, max_norm=fit.clip_norm)
-        self.optimiser.step()
-        return whole
-
-    def validate(self) -> dict[str, float]:
-        """Mean Dice and IoU over whole validation frames, at threshold 0.5."""
-        scored = score_images(self.seen(self.split.validation), [0.5])
-        return {"val_dice": mean_at(scored, 0.5, dice), "val_iou": mean_at(scored, 0.5, iou)}
-
-    def seen(self, indices: Sequence[int]) -> Iterator[Pair]:
-        """Probability and mask of frames, through the function that segments videos."""
-        resolved, size = self.resolved, self.recipe.data.size
-        engine = TorchEngine(self.net, resolved["precision"], resolved["device"])
-        for i, _, mask, probability_HW in look(engine, self.dataset, indices, size):
-            frame = self.dataset.frames[i]
-            yield probability_HW, mask, frame.image.name, frame.recording
+def _prepare(dataset: Dataset, split: Split, run: RunFolder) -> Training:
+    """The training of a run folder; the folder's first files are written when all is well."""
+    recipe, facts = run.recipe, run.facts
+    if (run.path / RESUME).exists():  # then no other weights are needed
+        net = build(recipe.net, seed=recipe.fit.seed, card=facts["card"])
+    elif recipe.fit.start is not None:
+        net, facts["start"] = started(recipe)
+    else:
+        net = build(recipe.net, seed=recipe.fit.seed)
+    training = Training(dataset, split, recipe, facts["resolved"], net)
+    facts["card"] = net.card
+    write_facts(run.path, facts)
+    write_recipe(recipe, run.path / "recipe.yaml")
+    return training
 
 
 def _begin(dataset: Dataset, recipe: Recipe, split: Split, out: Path, tell: Tell) -> RunFolder:
@@ -194,6 +118,7 @@ def _begin(dataset: Dataset, recipe: Recipe, split: Split, out: Path, tell: Tell
         "machine": machine_facts(),
         "notes": list(dataset.notes),
         "threshold": 0.5,
+        "temperature": None,
     }
     return RunFolder(out, recipe, facts)
 
@@ -220,7 +145,7 @@ def _reopen(dataset: Dataset, recipe: Recipe, out: Path, tell: Tell) -> RunFolde
 def _remember(memory: Memory, row: dict[str, float]) -> None:
     memory.epochs_done += 1
     memory.history.append(row)
-    if row["val_dice"] > memory.best_dice:
+    if not row["val_dice"] <= memory.best_dice:  # NaN, where there is no validation, is better
         memory.best_dice, memory.best_epoch = row["val_dice"], memory.epochs_done
 
 
@@ -229,7 +154,7 @@ def _stops_early(memory: Memory, fit: FitRecipe) -> bool:
     return patience is not None and memory.epochs_done - memory.best_epoch >= patience
 
 
-def _finish(training: _Training, run: RunFolder, memory: Memory) -> RunFolder:
+def _finish(training: Training, run: RunFolder, memory: Memory) -> RunFolder:
     """Choose threshold and temperature on the validation frames; close the run folder."""
     tensors, _ = read_tensors(run.weights_file)
     training.net.load_state_dict(tensors)
@@ -247,8 +172,8 @@ def _finish(training: _Training, run: RunFolder, memory: Memory) -> RunFolder:
         "status": "finished",
         "epochs_done": memory.epochs_done,
         "best_epoch": memory.best_epoch,
-        "threshold": best_threshold(scored),
-        "temperature": fit_temperature(pixels),
+        "threshold": best_threshold(scored) if scored.images else run.threshold,
+        "temperature": fit_temperature(pixels) if scored.images else run.facts["temperature"],
         "validation": {k: memory.history[-1][k] for k in ("val_dice", "val_iou")},
         "files": {
             f"{name}.safetensors": sha256_of(run.path / f"{name}.safetensors")

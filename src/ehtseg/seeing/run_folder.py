@@ -20,8 +20,8 @@ import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file, save_file
 
-from ehtseg.nets.build import build
-from ehtseg.recipe import Recipe, make_recipe, read_recipe
+from ehtseg.nets.build import Net, build
+from ehtseg.recipe import NetRecipe, Recipe, make_recipe, read_recipe
 from ehtseg.records import UserError, written_whole
 
 NOTE_KEY = "ehtseg"  # the one metadata key of our safetensors: several would be written unsorted
@@ -50,8 +50,13 @@ class RunFolder:
         """The checkpoint that segments and is scored: the recipe's choice."""
         return self.path / f"{self.recipe.fit.checkpoint}.safetensors"
 
-    def net(self) -> torch.nn.Module:
-        """The trained network, in evaluation mode.
+    @property
+    def name(self) -> str:
+        """What outputs call it: the name it was given when it was made to ship, or its folder's."""
+        return str(self.facts.get("name", self.path.name))
+
+    def net(self, recipe: NetRecipe | None = None) -> Net:
+        """The trained network, in evaluation mode; with `recipe`, frozen as that one says.
 
         Raises: UserError where the weights are missing, damaged or of another architecture.
         """
@@ -63,9 +68,10 @@ class RunFolder:
                 f"another file as {self.weights_file.name}",
                 "Copy the run folder again from where it was trained.",
             )
-        net = build(self.recipe.net, seed=self.recipe.fit.seed, card=self.facts["card"])
+        net = build(recipe or self.recipe.net, seed=self.recipe.fit.seed, card=self.facts["card"])
         fit_tensors(net, tensors, self.weights_file)
-        return net.eval()
+        net.eval()
+        return net
 
 
 def open_run(path: Path) -> RunFolder:
