@@ -11,15 +11,18 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 
 from conftest import write_labelled
 from ehtseg.learning.batches import (
     TrainingFrames,
+    balanced_order,
     canvas_of,
     epoch_batches,
     epoch_order,
     images_per_epoch,
 )
+from ehtseg.learning.evaluate import counted
 from ehtseg.learning.optimiser import learning_rate, make_optimiser
 from ehtseg.learning.train import train
 from ehtseg.reading.dataset import Dataset, open_dataset
@@ -179,19 +182,52 @@ def test_an_epoch_shows_every_frame_equally_often() -> None:
     assert images_per_epoch(FitRecipe(images_per_epoch=5), 1240) == 5
 
 
+def test_balance_shows_every_recording_equally_often() -> None:
+    recordings = ["long"] * 90 + ["short"] * 3 + ["still"]
+    order = balanced_order(recordings, 30, seed=3, epoch=2)
+    shown = [recordings[i] for i in order]
+    assert [shown.count(name) for name in ("long", "short", "still")] == [10, 10, 10]
+    assert len({i for i in order if recordings[i] == "long"}) == 10
+    assert np.array_equal(order, balanced_order(recordings, 30, seed=3, epoch=2))
+    assert not np.array_equal(order, balanced_order(recordings, 30, seed=4, epoch=2))
+
+
+def test_what_is_ignored_neither_trains_nor_counts(tmp_path: Path) -> None:
+    folder = write_labelled(tmp_path / "d", {"film": 4}, size=64)
+    plain = open_dataset([folder])
+    (folder / "ignore").mkdir()
+    ignored = np.zeros(plain.read(0)[1].shape, np.uint8)
+    ignored[:6] = 255
+    Image.fromarray(ignored).save(folder / "ignore" / plain.frames[0].image.name)
+    dataset = open_dataset([folder])
+    assert dataset.sha256 != plain.sha256
+    assert dataset.ignored(1) is None
+    found = dataset.ignored(0)
+    assert found is not None
+    assert found[:6].any()
+    assert not found[6:].any()
+    assert not counted(dataset, 0, np.ones(found.shape))[found].any()
+    recipe = Recipe(data=DataRecipe(size=None, augment="none"))
+    _, _, ignore = TrainingFrames(dataset, range(4), recipe).picture(0, 0, 0)
+    assert ignore[0, :6].any()
+    Image.fromarray(ignored).save(folder / "ignore" / "stray.png")
+    with pytest.raises(UserError, match=r"stray\.png"):
+        open_dataset([folder])
+
+
 def test_batches_do_not_depend_on_who_computes_them(dataset: Dataset) -> None:
     frames = TrainingFrames(dataset, range(10), TINY)
     alone = list(epoch_batches(frames, epoch=1, workers=0))
     together = list(epoch_batches(frames, epoch=1, workers=3))
     assert len(alone) == len(together) == 3
-    for (image, mask), (image2, mask2) in zip(alone, together, strict=True):
-        assert torch.equal(image, image2)
-        assert torch.equal(mask, mask2)
+    for one, other in zip(alone, together, strict=True):
+        assert all(torch.equal(a, b) for a, b in zip(one, other, strict=True))
 
 
 def test_the_canvas_holds_the_frames() -> None:
     strong, plain = DataRecipe(size=100), DataRecipe(size=100, augment="none")
-    assert canvas_of([(500, 1000)], strong) == (96, 96)
+    assert canvas_of([(500, 1000)], strong) == (128, 128)
+    assert canvas_of([(500, 1000)], DataRecipe(size=100, window=0.75)) == (96, 96)
     assert canvas_of([(500, 1000), (40, 40)], plain) == (96, 160)
     assert canvas_of([(500, 300)], DataRecipe(size=None, augment="none")) == (512, 320)
 

@@ -12,13 +12,15 @@ import torch
 from ehtseg.reading.augment import apply, draw
 from ehtseg.reading.dataset import Dataset
 from ehtseg.reading.geometry import mask_to_working_size, to_working_size, working_shape
+from ehtseg.reading.masks import IGNORED
+from ehtseg.reading.scenes import compose, draw_scene
 from ehtseg.recipe import DataRecipe, FitRecipe, Recipe
 from ehtseg.records import Array
 
-Batch = tuple[torch.Tensor, torch.Tensor]  # images_BCHW in [0, 1], masks_B1HW of 0 and 1
+# images_BCHW in [0, 1], masks_B1HW of 0 and 1, bool ignored_B1HW
+Batch = tuple[torch.Tensor, torch.Tensor, torch.Tensor]
 STORE_BYTES = 1_000_000_000  # working-size frames kept in memory; beyond it they are read again
 LEAST_DRAWS = 160  # of one epoch, so that 20 labelled frames train as long as 160 do
-WINDOW = 3  # quarters of the working size that strong augmentation shows at a time
 STRIDE = 32  # a canvas is a multiple of it, so that no network has to pad
 
 
@@ -34,17 +36,33 @@ def epoch_order(n_frames: int, draws: int, seed: int, epoch: int) -> Array:
     return np.concatenate(passes)[:draws]
 
 
+def balanced_order(recordings: Sequence[str], draws: int, seed: int, epoch: int) -> Array:
+    """The same, with every recording shown equally often and its frames in shuffled passes.
+
+    `recordings` names the recording of every frame.
+    """
+    rng = np.random.default_rng((seed, epoch))
+    groups = [np.flatnonzero(np.array(recordings) == name) for name in sorted(set(recordings))]
+    turns = np.concatenate([rng.permutation(len(groups)) for _ in range(-(-draws // len(groups)))])
+    waiting: list[list[int]] = [[] for _ in groups]
+    order = []
+    for group in turns[:draws]:
+        waiting[group] = waiting[group] or rng.permutation(groups[group]).tolist()
+        order.append(waiting[group].pop())
+    return np.array(order)
+
+
 def canvas_of(shapes: Sequence[tuple[int, int]], data: DataRecipe) -> tuple[int, int]:
     """Height and width of the training pictures, from the frames' own (H, W).
 
-    For strong augmentation, which turns, scales and shifts frames, a square window of three
-    quarters of the working size (nine sixteenths of the work, same resolution); without, the
-    largest frame at working size. Rounded up to a multiple of `STRIDE`.
+    For strong augmentation and scenes, which turn, scale and shift frames, a square window of a
+    share `data.window` of the working size (same resolution, less work); without, the largest
+    frame at working size. Rounded up to a multiple of `STRIDE`.
     """
     small = [working_shape(h, w, data.size) for h, w in shapes]
     height, width = max(h for h, _ in small), max(w for _, w in small)
-    if data.augment == "strong":
-        height = width = WINDOW * (data.size or max(height, width)) // 4
+    if data.augment in ("strong", "scenes"):
+        height = width = round(data.window * (data.size or max(height, width)))
     return -(-height // STRIDE) * STRIDE, -(-width // STRIDE) * STRIDE
 
 
@@ -61,23 +79,38 @@ class TrainingFrames:
         return len(self.indices)
 
     def read(self, i: int) -> tuple[Array, Array]:
-        """Frame i at working size: image uint8 (h, w) or (h, w, 3), mask bool (h, w)."""
+        """Frame i at working size: image uint8 (h, w) or (h, w, 3), label uint8 (h, w)."""
         if i in self._kept:
             return self._kept[i]
         image, mask = self.dataset.read(self.indices[i])
         size = self.recipe.data.size
         image = to_working_size(image, size)
-        mask = mask_to_working_size(mask, size)
-        if self._bytes + image.nbytes + mask.nbytes <= STORE_BYTES:
-            self._kept[i] = image, mask
-            self._bytes += image.nbytes + mask.nbytes
-        return image, mask
+        label = mask_to_working_size(mask, size).astype(np.uint8)
+        ignored = self.dataset.ignored(self.indices[i])
+        if ignored is not None:
+            label[mask_to_working_size(ignored, size) & (label == 0)] = IGNORED
+        if self._bytes + image.nbytes + label.nbytes <= STORE_BYTES:
+            self._kept[i] = image, label
+            self._bytes += image.nbytes + label.nbytes
+        return image, label
+
+    def order(self, epoch: int) -> Array:
+        """Which frame each position of an epoch shows."""
+        fit = self.recipe.fit
+        draws = images_per_epoch(fit, len(self))
+        if self.recipe.data.balance == "frames":
+            return epoch_order(len(self), draws, fit.seed, epoch)
+        names = [self.dataset.frames[i].recording for i in self.indices]
+        return balanced_order(names, draws, fit.seed, epoch)
 
     def picture(self, epoch: int, position: int, i: int) -> Batch:
-        """What one position of one epoch shows: (C, h, w) in [0, 1] and its mask (1, h, w)."""
+        """What one position of one epoch shows: (C, h, w), its mask and what to ignore."""
         rng = np.random.default_rng((self.recipe.fit.seed, epoch, position))
-        image, mask = self.read(i)
-        return apply(draw(self.recipe.data.augment, rng), image, mask, self.canvas)
+        frame = self.read(i)
+        if self.recipe.data.augment == "scenes":
+            frame = compose(draw_scene(rng), frame, lambda n: self.read(n % len(self)))
+        picture, label = apply(draw(self.recipe.data.augment, rng), *frame, self.canvas)
+        return picture, (label == 1).float(), label == IGNORED
 
 
 def epoch_batches(frames: TrainingFrames, epoch: int, workers: int) -> Iterator[Batch]:
@@ -86,7 +119,7 @@ def epoch_batches(frames: TrainingFrames, epoch: int, workers: int) -> Iterator[
     The number of workers never changes a batch.
     """
     fit = frames.recipe.fit
-    order = epoch_order(len(frames), images_per_epoch(fit, len(frames)), fit.seed, epoch)
+    order = frames.order(epoch)
     starts = range(0, len(order), fit.batch)
 
     def batch(start: int) -> Batch:
@@ -106,6 +139,7 @@ def epoch_batches(frames: TrainingFrames, epoch: int, workers: int) -> Iterator[
 
 
 def _stack(pictures: list[Batch]) -> Batch:
-    channels = max(len(image) for image, _ in pictures)
-    images = [image.expand(channels, -1, -1) for image, _ in pictures]
-    return torch.stack(images), torch.stack([mask for _, mask in pictures])
+    channels = max(len(image) for image, _, _ in pictures)
+    alike = [(image.expand(channels, -1, -1), mask, ignore) for image, mask, ignore in pictures]
+    images, masks, ignored = (torch.stack(part) for part in zip(*alike, strict=True))
+    return images, masks, ignored

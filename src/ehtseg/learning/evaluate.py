@@ -8,8 +8,11 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
+
+import numpy as np
 
 from ehtseg.learning.baselines import BASELINES, Predictor
 from ehtseg.learning.score_sheets import Evaluation, Sheet, net_sheet, summarise, write_files
@@ -58,7 +61,7 @@ def evaluate(
         place = {"image": frame.image.name, "recording": frame.recording, "set": sets[i]}
         for sheet in sheets:
             found = opponents[sheet.model](image) if sheet.model in opponents else probability
-            sheet.note(place, found, truth)
+            sheet.note(place, counted(dataset, i, found), truth)
         progress(done, len(indices))
     warnings = _warnings(run, [sets[i] for i in indices], split, opponents)
     evaluation = summarise(sheets, split, _facts(run, dataset, warnings))
@@ -74,7 +77,14 @@ def look(
     for start in range(0, len(indices), BATCH):
         chunk = indices[start : start + BATCH]
         images, masks = zip(*map(dataset.read, chunk), strict=True)
-        yield from zip(chunk, images, masks, predict(engine, images, size), strict=True)
+        found = map(partial(counted, dataset), chunk, predict(engine, images, size))
+        yield from zip(chunk, images, masks, found, strict=True)
+
+
+def counted(dataset: Dataset, i: int, found: Array) -> Array:
+    """Probabilities or a mask (H, W) of frame i, 0 where the frame's pixels do not count."""
+    ignored = dataset.ignored(i)
+    return found if ignored is None else np.where(ignored, np.zeros_like(found), found)
 
 
 def sets_of(run: RunFolder, dataset: Dataset) -> list[str]:

@@ -18,7 +18,7 @@ from torchvision.transforms.v2 import functional as F
 
 from ehtseg.records import Array
 
-Strength = Literal["none", "flips", "strong"]
+Strength = Literal["none", "flips", "strong", "scenes"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,7 +49,10 @@ class Augmentation:
 
 
 def draw(strength: Strength, rng: np.random.Generator) -> Augmentation:
-    """Draw what will be done to one frame; reads `rng` and nothing else."""
+    """Draw what will be done to one frame; reads `rng` and nothing else.
+
+    For "scenes" it is what "strong" does, to a frame that scenes.py has composed.
+    """
     if strength == "none":
         return Augmentation()
     flip_x, flip_y = bool(rng.random() < 0.5), bool(rng.random() < 0.5)
@@ -84,16 +87,16 @@ def draw(strength: Strength, rng: np.random.Generator) -> Augmentation:
 
 
 def apply(
-    record: Augmentation, image: Array, mask: Array, canvas: tuple[int, int]
+    record: Augmentation, image: Array, label: Array, canvas: tuple[int, int]
 ) -> tuple[torch.Tensor, torch.Tensor]:
-    """Do what the record says to one frame and its mask.
+    """Do what the record says to one frame and its label (or mask).
 
-    `image` uint8 (H, W) or (H, W, 3), `mask` bool (H, W). Returns an image float32 (C, h, w) in
-    [0, 1] and a mask float32 (1, h, w) of zeros and ones, where (h, w) is the canvas.
+    `image` uint8 (H, W) or (H, W, 3), `label` bool or uint8 (H, W): 1 is tissue. Returns an image
+    float32 (C, h, w) in [0, 1] and the label float32 (1, h, w), where (h, w) is the canvas.
     """
     channels = image[None] if image.ndim == 2 else image.transpose(2, 0, 1)
     picture = torch.from_numpy(np.ascontiguousarray(channels)).float().div_(255)
-    tissue = torch.from_numpy(np.ascontiguousarray(mask[None])).float()
+    tissue = torch.from_numpy(np.ascontiguousarray(label[None])).float()
     picture = _light_levels(record, picture, tissue)
     moved, outline = _move(record, tv_tensors.Image(picture), tv_tensors.Mask(tissue), canvas)
     return _camera(record, moved).clamp_(0, 1), outline
@@ -103,7 +106,7 @@ def _light_levels(
     record: Augmentation, picture: torch.Tensor, tissue: torch.Tensor
 ) -> torch.Tensor:
     if record.background:
-        outside = 1 - F.gaussian_blur(tissue, [5, 5], [1.5, 1.5])
+        outside = 1 - F.gaussian_blur((tissue == 1).float(), [5, 5], [1.5, 1.5])
         picture = (picture + record.background * outside).clamp(0, 1)
     if record.invert:
         picture = 1 - picture

@@ -42,6 +42,11 @@ class Dataset:
         image = to_uint8(read_pixels(frame.image), self.scalings[frame.recording])
         return image, read_mask(frame.mask)
 
+    def ignored(self, i: int) -> Array | None:
+        """What of image i does not count, bool (H, W) and never tissue; None: all of it counts."""
+        frame = self.frames[i]
+        return None if frame.ignore is None else read_mask(frame.ignore) & ~read_mask(frame.mask)
+
     @property
     def recordings(self) -> dict[str, tuple[int, ...]]:
         """Indices of the frames of every recording."""
@@ -138,10 +143,22 @@ def _inspect(frame: LabelledFrame) -> Inspected | UserError:
     fault_seen = _fault(frame, values, reading.mask, flat and share > 0)
     if fault_seen:
         return fault_seen
+    if frame.ignore is not None:
+        try:
+            ignored = read_mask(frame.ignore)
+        except UserError as fault:
+            return fault
+        if ignored.shape != reading.mask.shape:
+            return UserError(
+                f"{frame.ignore} at the size of its image, {reading.mask.shape[1]} px wide",
+                f"{ignored.shape[1]} x {ignored.shape[0]} px",
+                "Export it like the masks.",
+            )
+    truth = frame.mask.read_bytes() + (frame.ignore.read_bytes() if frame.ignore else b"")
     hashed = replace(
         frame,
         image_sha256=hashlib.sha256(frame.image.read_bytes()).hexdigest(),
-        mask_sha256=hashlib.sha256(frame.mask.read_bytes()).hexdigest(),
+        mask_sha256=hashlib.sha256(truth).hexdigest(),
     )
     return Inspected(hashed, values.shape, values.dtype.name, flat, reading.how, share)
 

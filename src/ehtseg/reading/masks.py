@@ -17,6 +17,7 @@ import numpy as np
 from ehtseg.reading.pixels import LOSSY_SUFFIXES, TIFF_SUFFIXES, read_pixels, shown_inverted
 from ehtseg.records import Array, UserError
 
+IGNORED = 255  # in a label (0 background, 1 tissue): a pixel that does not count
 EDGE_PX = 2  # an anti-aliased outline is this near to pure background and to pure tissue
 BLOCK_PX = 8  # JPEG rings inside blocks of 8 x 8 pixels
 FLAT = 8  # JPEG moves a flat area by at most this much, also at low quality

@@ -1,7 +1,8 @@
 """Which mask belongs to which image of a folder, and which frame of which recording they are.
 
-A folder holds `images/` and `masks/` with the same file names (suffixes may differ) and may hold
-a `meta.json`. Of that, these keys are read, all others passed over:
+A folder holds `images/` and `masks/` with the same file names (suffixes may differ). It may hold
+`ignore/`, masks of what neither trains nor counts, and a `meta.json`. Of that, these keys are read,
+all others passed over:
 
     {"fps": 30,                      frames per second, of all recordings named here; or null
      "recording": "a",               of all frames that name none themselves
@@ -44,8 +45,9 @@ class LabelledFrame:
     recording: str
     frame: int  # number in the recording, from 0
     time_s: float | None
+    ignore: Path | None = None  # what of it does not count
     image_sha256: str = ""  # of the file; filled in once the file has been read
-    mask_sha256: str = ""
+    mask_sha256: str = ""  # and of what does not count
 
     @property
     def name(self) -> str:
@@ -101,7 +103,9 @@ def find_pairs(folder: Path, recording: str | None, assumed: str) -> Pairs:
     entries = {Path(entry.file).stem: entry for entry in meta.frames}
     images = _by_stem(folder / "images", problems)
     masks = _by_stem(folder / "masks", problems)
+    ignored = _by_stem(folder / "ignore", problems) if (folder / "ignore").is_dir() else {}
     problems += _unpaired(folder, images, masks) + _unlisted(folder, images, entries)
+    problems += _without_image(folder, images, ignored)
     frames = []
     seen: Counter[str] = Counter()
     for stem in (stem for stem in images if stem in masks):
@@ -109,7 +113,9 @@ def find_pairs(folder: Path, recording: str | None, assumed: str) -> Pairs:
         name = _recording_of(entry, meta, folder) or recording or assumed
         number = seen[name] if entry.frame is None else entry.frame
         time_s = number / meta.fps if entry.time_s is None and meta.fps else entry.time_s
-        frames.append(LabelledFrame(images[stem], masks[stem], name, number, time_s))
+        frames.append(
+            LabelledFrame(images[stem], masks[stem], name, number, time_s, ignored.get(stem))
+        )
         seen[name] += 1
     own = [entries.get(frame.image.stem) for frame in frames]
     notes = _notes(folder, meta, own, None if recording else assumed)
@@ -209,6 +215,16 @@ def _unpaired(folder: Path, images: dict[str, Path], masks: dict[str, Path]) -> 
                 )
             )
     return problems
+
+
+def _without_image(
+    folder: Path, images: dict[str, Path], ignored: dict[str, Path]
+) -> list[UserError]:
+    alone = [path.name for stem, path in ignored.items() if stem not in images]
+    if not alone:
+        return []
+    expected = f"images for all that {folder}/ignore holds"
+    return [UserError(expected, f"{len(alone)} without one: {some(alone)}", "Take these away.")]
 
 
 def _unlisted(folder: Path, images: dict[str, Path], entries: dict[str, _Entry]) -> list[UserError]:
