@@ -11,7 +11,7 @@ import pytest
 from ehtseg.learning.losses import parse_loss
 from ehtseg.nets.encoders import ENCODERS
 from ehtseg.reading.blocks import counts_by_share, cut_in_time
-from ehtseg.recipe import NetRecipe, Recipe, make_recipe
+from ehtseg.recipe import FROM_SCRATCH, NetRecipe, Recipe, make_recipe
 from ehtseg.records import UserError
 from ehtseg.study.designs import FILM, IMAGES, PRINTED, STUDIES, collapse, stages, table1
 from ehtseg.study.levels import LEVELS, STAGES, label
@@ -27,6 +27,8 @@ ROWS_AND_SEEDS = {
     "few-labels": (3 * 6, 3),
     "collapse": (2 * 2 * 2 * 2, 10),
     "splits": (3 * 2, 3),
+    "rivals": (3 + 11 + 9, 3),
+    "rivals-dsb2018": (3 + 11 + 9, 3),
 }
 
 every_study = pytest.mark.parametrize("study", STUDIES.values(), ids=STUDIES.keys())
@@ -54,9 +56,11 @@ def test_recipes_can_be_built(study: Study) -> None:
     for run in study.plan("smoke") + study.plan("cpu") + study.plan("paper"):
         recipe = run.recipe
         assert make_recipe(recipe.model_dump(mode="json")) == recipe
-        assert recipe.net.name == "unet" or recipe.net.name in ENCODERS
+        known = (*FROM_SCRATCH, *ENCODERS, "unetpp:resnet50", "smp:Unet/resnet50")
+        assert recipe.net.name in known
         assert parse_loss(recipe.fit.loss)
-        assert recipe.net.name != "unet" or (recipe.net.freeze, recipe.net.control) == (0, None)
+        fixed = recipe.net.freeze, recipe.net.control == "permuted"
+        assert recipe.net.name not in FROM_SCRATCH or fixed == (0, False)
         assert recipe.net.weights is None, "no path of a machine in a hash"
         assert run.steps > 0
         assert recipe.data.n_train is None or recipe.data.n_train <= 144

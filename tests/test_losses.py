@@ -13,7 +13,7 @@ from scipy.optimize import minimize_scalar
 from torch import Tensor
 from torch.nn.functional import binary_cross_entropy_with_logits
 
-from ehtseg.learning.losses import LOSSES, SMOOTH_PX, make_loss, parse_loss, sum_over_outputs
+from ehtseg.learning.losses import LOSSES, make_loss, parse_loss, sum_over_outputs
 from ehtseg.recipe import FitRecipe
 from ehtseg.records import UserError
 
@@ -64,9 +64,9 @@ def test_focal_mean_by_hand(batch):
 def test_dice_equals_monai_per_image_and_smp_on_one_image(batch):
     logits, masks = batch
     ours = loss_of("dice")(logits, masks)
-    by_monai = monai.losses.DiceLoss(sigmoid=True, smooth_nr=SMOOTH_PX, smooth_dr=SMOOTH_PX)
+    by_monai = monai.losses.DiceLoss(sigmoid=True, smooth_nr=1.0, smooth_dr=1.0)
     torch.testing.assert_close(ours, by_monai(logits, masks))
-    by_smp = smp.losses.DiceLoss("binary", smooth=SMOOTH_PX / 2)  # it halves the fraction
+    by_smp = smp.losses.DiceLoss("binary", smooth=0.5)  # it halves the fraction
     torch.testing.assert_close(
         loss_of("dice")(logits[:1], masks[:1]), by_smp(logits[:1], masks[:1])
     )

@@ -13,12 +13,12 @@ from typing import Protocol
 
 import torch
 from torch import Tensor
-from torch.nn.functional import logsigmoid, softplus
+from torch.nn.functional import avg_pool2d, logsigmoid, softplus
 
 from ehtseg.recipe import FitRecipe
 from ehtseg.records import UserError
 
-SMOOTH_PX = 1.0  # added to both sides of the Dice fraction, in pixels
+NEAR_PX = 31  # edge of the square over which `iou_outline` averages the mask
 
 
 class Loss(Protocol):
@@ -38,17 +38,58 @@ def bce(logits_B1HW: Tensor, masks_B1HW: Tensor, keep_B1HW: Tensor, _: FitRecipe
     return _mean(softplus(-_margin(logits_B1HW, masks_B1HW)), keep_B1HW)
 
 
-def dice(logits_B1HW: Tensor, masks_B1HW: Tensor, keep_B1HW: Tensor, _: FitRecipe) -> Tensor:
-    """Soft Dice loss, 1 - (2 Σpy + s) / (Σp + Σy + s), per image, then mean; s = 1 px.
+def dice(logits_B1HW: Tensor, masks_B1HW: Tensor, keep_B1HW: Tensor, fit: FitRecipe) -> Tensor:
+    """Soft Dice loss, 1 - (2 Σpy + s) / (Σp + Σy + s), per image, then mean; s = fit.smooth_px.
 
     On an empty mask it is Σp / (Σp + s): 0 for an empty prediction, near 1 for a full one, so
     that false foreground is never free.
     """
-    probabilities = torch.sigmoid(logits_B1HW) * keep_B1HW
-    masks = masks_B1HW * keep_B1HW
+    probabilities, masks = _kept(logits_B1HW, masks_B1HW, keep_B1HW)
     overlap_B = (probabilities * masks).flatten(1).sum(1)
     total_B = (probabilities + masks).flatten(1).sum(1)
-    return (1 - (2 * overlap_B + SMOOTH_PX) / (total_B + SMOOTH_PX)).mean()
+    return (1 - (2 * overlap_B + fit.smooth_px) / (total_B + fit.smooth_px)).mean()
+
+
+def dice_batch(
+    logits_B1HW: Tensor, masks_B1HW: Tensor, keep_B1HW: Tensor, fit: FitRecipe
+) -> Tensor:
+    """Soft Dice loss of all pixels of the batch together (nnU-Net in 2D, Med-NCA)."""
+    probabilities, masks = _kept(logits_B1HW, masks_B1HW, keep_B1HW)
+    overlap, total = (probabilities * masks).sum(), (probabilities + masks).sum()
+    return 1 - (2 * overlap + fit.smooth_px) / (total + fit.smooth_px)
+
+
+def dice_classes(
+    logits_B1HW: Tensor, masks_B1HW: Tensor, keep_B1HW: Tensor, fit: FitRecipe
+) -> Tensor:
+    """Soft Dice loss with squares below, of the batch together, mean over tissue and background.
+
+    Source: the loss of TransUNet; nets.md, section 6.
+    """
+
+    def one_class(sign: float, members: Tensor) -> Tensor:
+        probabilities, masks = _kept(sign * logits_B1HW, members, keep_B1HW)
+        overlap, total = (probabilities * masks).sum(), (probabilities**2 + masks**2).sum()
+        return 1 - (2 * overlap + fit.smooth_px) / (total + fit.smooth_px)
+
+    return (one_class(1.0, masks_B1HW) + one_class(-1.0, 1 - masks_B1HW)) / 2
+
+
+def iou_outline(
+    logits_B1HW: Tensor, masks_B1HW: Tensor, keep_B1HW: Tensor, fit: FitRecipe
+) -> Tensor:
+    """Soft IoU loss per image, pixels near the outline counting up to six times.
+
+    The weight is 1 + 5 |m - y| with m the mean of the mask over 31 x 31 pixels. Source: the loss
+    of DS-TransUNet; nets.md, section 7 (its BCE, meant to be weighted alike, is the plain mean).
+    """
+    probabilities, masks = _kept(logits_B1HW, masks_B1HW, keep_B1HW)
+    mean_B1HW = avg_pool2d(masks, NEAR_PX, stride=1, padding=NEAR_PX // 2)
+    weight_B1HW = 1 + 5 * (mean_B1HW - masks).abs()
+    overlap_B = (weight_B1HW * probabilities * masks).flatten(1).sum(1)
+    total_B = (weight_B1HW * (probabilities + masks)).flatten(1).sum(1)
+    union_B = total_B - overlap_B
+    return (1 - (overlap_B + fit.smooth_px) / (union_B + fit.smooth_px)).mean()
 
 
 def focal_lin(logits_B1HW: Tensor, masks_B1HW: Tensor, keep_B1HW: Tensor, fit: FitRecipe) -> Tensor:
@@ -85,6 +126,9 @@ def focal_mean(
 LOSSES: dict[str, Term] = {
     "bce": bce,
     "dice": dice,
+    "dice_batch": dice_batch,
+    "dice_classes": dice_classes,
+    "iou_outline": iou_outline,
     "focal_lin": focal_lin,
     "focal_scalar": focal_scalar,
     "focal_mean": focal_mean,
@@ -144,6 +188,11 @@ def sum_over_outputs(
         for weight, logits in zip(weights, outputs, strict=True)
     ]
     return torch.stack(parts).sum()
+
+
+def _kept(logits_B1HW: Tensor, masks_B1HW: Tensor, keep_B1HW: Tensor) -> tuple[Tensor, Tensor]:
+    """Probabilities and masks, 0 where a pixel is ignored."""
+    return torch.sigmoid(logits_B1HW) * keep_B1HW, masks_B1HW * keep_B1HW
 
 
 def _margin(logits_B1HW: Tensor, masks_B1HW: Tensor) -> Tensor:

@@ -13,7 +13,8 @@ def learning_rate(fit: FitRecipe, step: int, steps: int) -> float:
     """The learning rate of a step: a pure function, so that there is no scheduler to save.
 
     one_cycle rises by a cosine from lr / 25 over the first quarter and falls to lr / 10,000;
-    cosine falls to 0; poly falls as (1 - step / steps) ^ 0.9.
+    cosine falls to lr_end, in several half waves if asked; poly falls as (1 - step / steps) ^ 0.9;
+    exponential falls by the factor lr_decay a step.
 
     >>> [round(learning_rate(FitRecipe(lr=1.0), s, 100), 2) for s in (0, 25, 100)]
     [0.04, 1.0, 0.0]
@@ -22,7 +23,9 @@ def learning_rate(fit: FitRecipe, step: int, steps: int) -> float:
     if fit.schedule == "constant":
         return fit.lr
     if fit.schedule == "cosine":
-        return fit.lr * _cosine(done)
+        return fit.lr_end + (fit.lr - fit.lr_end) * _cosine(fit.half_waves * done)
+    if fit.schedule == "exponential":
+        return float(fit.lr * fit.lr_decay**step)
     if fit.schedule == "poly":
         return float(fit.lr * (1 - done) ** 0.9)
     warm = 0.25
@@ -39,9 +42,9 @@ def make_optimiser(net: torch.nn.Module, fit: FitRecipe) -> torch.optim.Optimize
         {"params": [p for p in trainable if p.ndim <= 1], "weight_decay": 0.0},
     ]
     if fit.optimizer == "sgd":
-        return torch.optim.SGD(groups, lr=fit.lr, momentum=fit.momentum, nesterov=True)
+        return torch.optim.SGD(groups, lr=fit.lr, momentum=fit.momentum, nesterov=fit.nesterov)
     kind = torch.optim.AdamW if fit.optimizer == "adamw" else torch.optim.Adam
-    return kind(groups, lr=fit.lr)
+    return kind(groups, lr=fit.lr, betas=fit.betas)
 
 
 def _cosine(done: float) -> float:

@@ -30,6 +30,7 @@ from ehtseg.records import UserError
 # mean and std of the plain U-Net's input; the paper most plausibly divides by 255 and no more
 PLAIN_SCALE = {"modern": (0.5, 0.5), "paper": (0.0, 1.0)}
 NESTED = "unetpp:"  # before the name of an encoder: U-Net++ on it
+MIRRORS = ((), (-1,), (-2,), (-2, -1))  # axes that are turned round
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,6 +72,7 @@ class Net(nn.Module):
     Grey is repeated to three channels, so that ImageNet kernels keep their meaning; then come the
     normalisation of `card`, padding to what `body` needs, `body`, and cropping. `margin` pixels
     are mirrored around the image for a body that answers for the centre only (valid padding).
+    A `mirrored` network in inference mode gives the mean logits over the image and its mirrors.
     In training a network with deep supervision gives the logits of all its outputs, the main one
     first; `output_weights` are their weights in the loss.
     """
@@ -81,12 +83,20 @@ class Net(nn.Module):
     def __init__(self, body: nn.Module, card: Card, multiple: int, margin: int = 0) -> None:
         super().__init__()
         self.body, self.multiple, self.margin = body, multiple, margin
+        self.mirrored = False
         self.card: dict[str, Any] = card.as_dict()
         self.output_weights: tuple[float, ...] = getattr(body, "output_weights", (1.0,))
         for name, values in (("mean", card.mean), ("std", card.std)):
             self.register_buffer(name, torch.tensor(values).view(1, -1, 1, 1), persistent=False)
 
     def forward(self, images_BCHW: Tensor) -> Tensor | tuple[Tensor, ...]:
+        if self.training or not self.mirrored:
+            return self._answer(images_BCHW)
+        votes = [self._answer(images_BCHW.flip(axes)) for axes in MIRRORS]
+        turned = [v.flip(axes) for v, axes in zip(votes, MIRRORS, strict=True)]  # type: ignore[union-attr]
+        return torch.stack(turned).mean(0)
+
+    def _answer(self, images_BCHW: Tensor) -> Tensor | tuple[Tensor, ...]:
         height, width = images_BCHW.shape[-2:]
         images_B3HW = images_BCHW.expand(-1, 3, -1, -1)
         mean, std = self.mean.to(images_B3HW.dtype), self.std.to(images_B3HW.dtype)
@@ -116,10 +126,17 @@ def build(recipe: NetRecipe, seed: int = 0, card: dict[str, Any] | None = None) 
     known = None if card is None else _own_card(recipe, card)
     with torch.random.fork_rng(devices=[]):
         torch.default_generator.manual_seed(seed)  # for what timm draws itself
-        if recipe.name not in FROM_SCRATCH:
-            return _transfer(recipe, seed, known)
-        _check_scratch(recipe)
-        return (_rival if recipe.name in RIVALS else _plain)(recipe, seed, known)
+        net = _maker(recipe)(recipe, seed, known)
+    net.mirrored = recipe.mirrored
+    return net
+
+
+def _maker(recipe: NetRecipe) -> Callable[[NetRecipe, int, Card | None], Net]:
+    """What builds the recipe's kind of network."""
+    if recipe.name not in FROM_SCRATCH:
+        return _transfer
+    _check_scratch(recipe)
+    return _rival if recipe.name in RIVALS else _plain
 
 
 def _own_card(recipe: NetRecipe, entries: dict[str, Any]) -> Card:
@@ -142,7 +159,8 @@ def trainable_parameters(net: nn.Module) -> list[nn.Parameter]:
 
 def _check_scratch(recipe: NetRecipe) -> None:
     """Refuse decisions that a network without an ImageNet encoder cannot follow."""
-    if recipe.transfer not in ("all", 0, ()) or recipe.freeze != 0 or recipe.control:
+    permuted = recipe.control == "permuted"  # while "random" is what these networks are
+    if recipe.transfer not in ("all", 0, ()) or recipe.freeze != 0 or permuted:
         raise UserError(
             f"no transfer, no control and no freezing with --net {recipe.name}, "
             "which has no ImageNet encoder",

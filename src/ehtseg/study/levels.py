@@ -7,9 +7,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from itertools import product
-from typing import Any
 
-Decisions = dict[str, dict[str, Any]]
+from ehtseg.study.published import NETWORKS, RECIPES, Decisions
+
 Row = tuple[str, ...]
 
 BACKBONES = ("ResNet-50", "VGG-16", "Inception-ResNet-v2")
@@ -51,6 +51,9 @@ LEVELS: dict[str, Decisions] = {
     "time blocks": {"data": {"split": "blocks"}},
     "all labels": {"data": {"n_train": None}},
     **{f"{n} labels": {"data": {"n_train": n}} for n in LABELS},
+    # other people's networks and recipes
+    **NETWORKS,
+    **RECIPES,
 }
 
 
