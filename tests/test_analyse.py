@@ -14,7 +14,8 @@ import tifffile
 from conftest import shared
 from ehtseg.doors.cli import app
 from ehtseg.jobs.analyse import AnalyseResult, analyse
-from ehtseg.jobs.analysis import FILES, Facts
+from ehtseg.jobs.analysis import FILES
+from ehtseg.jobs.recording import Facts
 from ehtseg.measuring.events import read_event
 from ehtseg.records import UserError
 from heartbeats import PERIOD, beating, phases, write_recording

@@ -64,7 +64,7 @@ def analyse(
     """Find and measure beats: traces, kinetics, flags, a page for each recording."""
     from ehtseg.doors.show import bar, show_analysed
     from ehtseg.jobs.analyse import analyse as analyse_videos
-    from ehtseg.jobs.analysis import Facts
+    from ehtseg.jobs.recording import Facts
     from ehtseg.measuring.events import read_event
     from ehtseg.seeing.run_folder import open_run
 

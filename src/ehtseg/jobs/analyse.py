@@ -8,8 +8,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from ehtseg.jobs.analysis import FILES, Analyst, Facts, edits_of, write_analysis
+from ehtseg.jobs.analysis import FILES, Analyst, edits_of, write_analysis
 from ehtseg.jobs.places import ANALYST, is_same, output_folders, read_record
+from ehtseg.jobs.recording import Facts, Recording
 from ehtseg.jobs.segment import decide_means, find_sources
 from ehtseg.jobs.sight import Sight, by_masks, by_network
 from ehtseg.reading.video import Progress
@@ -56,11 +57,12 @@ def analyse(
     sources, unread = find_sources(videos)
     failed = [AnalyseResult(one.source, "failed", reason=one.reason) for one in unread]
     sight = _sight(run, masks, recipe, len(sources) == 1)
-    analyst = Analyst(sight, (recipe or Recipe()).measure, facts or Facts())
-    folders = output_folders(sources, Path(out), ANALYST)
+    analyst = Analyst(sight, (recipe or Recipe()).measure)
+    recordings = [Recording((source,), facts or Facts()) for source in sources]
+    folders = output_folders([one.place for one in recordings], Path(out), ANALYST)
     results = [
-        _analyse_one(analyst, source, folder, progress)
-        for source, folder in zip(sources, folders, strict=True)
+        _analyse_one(analyst.paced(one.pacing_bpm), one, folder, progress)
+        for one, folder in zip(recordings, folders, strict=True)
     ]
     write_batch(_records(Path(out)), Path(out))
     return results + failed
@@ -85,31 +87,37 @@ def _sight(
     return by_network(decide_means(opened, choices, None, None))
 
 
-def _analyse_one(analyst: Analyst, source: Path, folder: Path, progress: Progress) -> AnalyseResult:
+def _analyse_one(
+    analyst: Analyst, recording: Recording, folder: Path, progress: Progress
+) -> AnalyseResult:
     started = time.perf_counter()
     status: Literal["done", "unchanged"] = "unchanged"
     try:
-        record = _still_true(analyst, source, folder)
+        record = _still_true(analyst, recording, folder)
         if record is None:
             with memory_watched("fewer frames at a time: --set segment.batch=1"):
-                record, status = write_analysis(analyst, source, folder, progress), "done"
+                record, status = write_analysis(analyst, recording, folder, progress), "done"
     except UserError as error:
-        return AnalyseResult(source, "failed", reason=str(error))
-    return AnalyseResult(source, status, folder, time.perf_counter() - started, record=record)
+        return AnalyseResult(recording.place, "failed", reason=str(error))
+    seconds = time.perf_counter() - started
+    return AnalyseResult(recording.place, status, folder, seconds, record=record)
 
 
-def _still_true(analyst: Analyst, source: Path, folder: Path) -> dict[str, Any] | None:
+def _still_true(analyst: Analyst, recording: Recording, folder: Path) -> dict[str, Any] | None:
     """The record of results that a new run would only repeat."""
     record = read_record(folder, ANALYST)
-    if record is None or record["settings"] != analyst.settings:
+    if record is None or record["settings"] != analyst.settings(recording.facts):
         return None
     if edits_of(folder) != record["edits"]:
         return None
-    masks = analyst.sight.masks_of(source)
-    if masks and not is_same({"source": record["masks"]}, masks):
+    masks = [path for file in recording.files if (path := analyst.sight.masks_of(file))]
+    described = record["masks"]
+    if len(described) != len(masks):
+        return None
+    if not all(is_same({"source": a}, b) for a, b in zip(described, masks, strict=True)):
         return None
     complete = all((folder / name).is_file() for name in FILES)
-    return record if complete and is_same(record, source) else None
+    return record if complete and recording.is_described(record["source"]) else None
 
 
 def _records(out: Path) -> list[tuple[str, dict[str, Any]]]:

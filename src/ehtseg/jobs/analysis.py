@@ -11,17 +11,18 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from ehtseg.jobs.conclude import conclude
 from ehtseg.jobs.places import ANALYST, RECORD, describe_source
+from ehtseg.jobs.recording import Facts, Recording, look_at, path_of
 from ehtseg.jobs.sight import Seen, Sight
 from ehtseg.jobs.watch import NOMINAL_FPS, Watched, watch
 from ehtseg.measuring.edits import Edit, read_edits, start_file
-from ehtseg.measuring.events import Event
-from ehtseg.reading.video import Progress, Video, open_video
+from ehtseg.reading.joined import Joined
+from ehtseg.reading.video import Progress, Video
 from ehtseg.recipe import MeasureRecipe
 from ehtseg.reporting.conclusions import can_conclude, cannot_conclude
 from ehtseg.reporting.figures import write_figures
@@ -41,48 +42,40 @@ FILES = (
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Facts:
-    """What the user says of the recordings; a fact has no default."""
-
-    fps: float | None = None
-    um_per_px: float | None = None
-    events: tuple[Event, ...] = ()
-
-
-@dataclass(frozen=True, slots=True, eq=False)
 class Analyst:
     """What all recordings of one call are analysed with."""
 
     sight: Sight
     recipe: MeasureRecipe
-    facts: Facts
 
-    @property
-    def settings(self) -> dict[str, Any]:
+    def settings(self, facts: Facts) -> dict[str, Any]:
         """All that the results depend on, besides the recording, its masks and edited beats."""
-        events = [f"{event.time_s:g} {event.label}" for event in self.facts.events]
-        given = {"fps_given": self.facts.fps, "um_per_px_given": self.facts.um_per_px}
         measure = self.recipe.model_dump(mode="json")
-        return {**self.sight.settings, **given, "measure": measure, "events": events}
+        return {**self.sight.settings, "measure": measure, **facts.settings}
+
+    def paced(self, pacing_bpm: float | None) -> Analyst:
+        """The same with the pacing of one recording, where that is known."""
+        if pacing_bpm is None:
+            return self
+        return replace(self, recipe=self.recipe.model_copy(update={"pacing_bpm": pacing_bpm}))
 
 
 def write_analysis(
-    analyst: Analyst, source: Path, folder: Path, progress: Progress
+    analyst: Analyst, recording: Recording, folder: Path, progress: Progress
 ) -> dict[str, Any]:
     """Analyse one recording into `folder`, which appears when all of it is complete.
 
     Returns its record. Raises: UserError for a recording or masks that cannot be read, ...
     """
-    facts = analyst.facts
-    video = open_video(source, facts.fps, facts.um_per_px)
-    seen = analyst.sight.look_at(video)
+    video = recording.open()
+    seen = look_at(analyst.sight, video)
     edits = read_edits(folder / EDITS)
-    described = describe_source(source)
-    masks = describe_source(seen.path) if seen.path else None
+    described = recording.describe()
+    masks = [describe_source(path) for path in seen.paths]
     watched = watch(
         seen.pairs, analyst.sight.threshold, video.n_frames, analyst.recipe.flow, progress
     )
-    report = make_report(analyst, folder.name, video, watched, seen, edits)
+    report = make_report(analyst, recording.facts, folder.name, video, watched, seen, edits)
     with folder_written_whole(folder) as beside:
         write_tables(report, beside)
         write_figures(report, beside)
@@ -96,22 +89,22 @@ def write_analysis(
 
 def make_report(
     analyst: Analyst,
+    facts: Facts,
     name: str,
-    video: Video,
+    video: Video | Joined,
     watched: Watched,
     seen: Seen,
     edits: Sequence[Edit] = (),
 ) -> Report:
     """Everything that is told about one recording."""
-    events = analyst.facts.events
     clock = Clock(None not in watched.times_s, NOMINAL_FPS)
     traces = watched.traces(video.um_per_px)
-    said = conclude(traces, clock, analyst.recipe, edits, events)
+    said = conclude(traces, clock, analyst.recipe, edits, facts.events)
     about = ("height", "width", "fps", "fps_source", "um_per_px", "um_per_px_source")
     return Report(
         name=name,
         recording={
-            "path": str(video.path),
+            "path": path_of(video),
             "n_frames": len(watched.times_s),
             **{key: getattr(video, key) for key in about},
         },
@@ -127,12 +120,14 @@ def make_report(
         effects=said.course.effects,
         flags=said.flags,
         can=can_conclude(clock, said.choice, said.finding, video.um_per_px),
-        cannot=cannot_conclude(traces, clock, said.finding, said.flags, events, seen.one_mask),
-        events=events,
+        cannot=cannot_conclude(
+            traces, clock, said.finding, said.flags, facts.events, seen.one_mask
+        ),
+        events=facts.events,
         notes=tuple(video.notes),
         picture=render.overlay(watched.image, watched.mask),
         shown=watched.shown,
-        made_with={"settings": analyst.settings, "versions": machine_facts()},
+        made_with={"settings": analyst.settings(facts), "versions": machine_facts()},
     )
 
 

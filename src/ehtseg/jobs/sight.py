@@ -22,7 +22,7 @@ class Seen:
 
     pairs: Pairs
     words: str  # where the masks come from
-    path: Path | None = None  # the masks' file or folder
+    paths: tuple[Path, ...] = ()  # the masks' file or folder; of a joined recording several
     one_mask: bool = False  # one stands for all frames
 
 
@@ -55,6 +55,6 @@ def by_masks(place: Path, settings: dict[str, Any], alone: bool, threshold: floa
         masks = open_masks(masks_of(video.path, place, alone))
         words = f"one mask for all frames, {masks.path}" if masks.is_single else str(masks.path)
         one_mask = masks.is_single and video.n_frames != 1
-        return Seen(paired(video, masks), words, masks.path, one_mask)
+        return Seen(paired(video, masks), words, (masks.path,), one_mask)
 
     return Sight(settings, threshold, look_at, lambda source: masks_of(source, place, alone))

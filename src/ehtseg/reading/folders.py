@@ -20,12 +20,13 @@ from ehtseg.records import Array, UserError
 
 @dataclass(frozen=True, slots=True)
 class Sidecar:
-    """What a meta.json says: `fps` and `um_per_px`, and of each file its recording and time."""
+    """What a meta.json says: fps, um_per_px, when it began; of each file its recording and time."""
 
     path: Path
     fps: float | None
     um_per_px: float | None
     frames: dict[str, dict[str, Any]]  # by file name
+    start: str | None = None  # date and time of day of the first frame
 
 
 def open_folder(folder: Path) -> Raw:
@@ -71,9 +72,9 @@ def read_sidecar(folder: Path) -> Sidecar | None:
     try:
         meta = json.loads(path.read_text(encoding="utf-8"))
         rows = [row for row in meta.get("frames", []) if "file" in row]
-        return Sidecar(
-            path, _number(meta, "fps"), _number(meta, "um_per_px"), {r["file"]: r for r in rows}
-        )
+        start = str(meta["start"]) if meta.get("start") else None
+        files = {row["file"]: row for row in rows}
+        return Sidecar(path, _number(meta, "fps"), _number(meta, "um_per_px"), files, start)
     except (ValueError, AttributeError, TypeError) as error:
         raise UserError(
             f"a meta.json with numbers (or null) for fps and um_per_px and a list frames, {path}",

@@ -102,6 +102,24 @@ def open_video(
     Raises: UserError for everything that cannot be read as one recording.
     """
     raw = _open_raw(Path(path))
+    look = decide_look(_sampled(raw, progress), raw.deep)
+    return _video(raw, look, fps, um_per_px)
+
+
+def open_alike(
+    paths: Sequence[Path], fps: float | None = None, um_per_px: float | None = None
+) -> tuple[Video, ...]:
+    """Several files with one intensity scaling, that of frames from all of them; see `open_video`.
+
+    Raises: UserError as `open_video` does.
+    """
+    raws = [_open_raw(path) for path in paths]
+    sample = [pixels for raw in raws for pixels in _sampled(raw, None)]
+    look = decide_look(sample, any(raw.deep for raw in raws))
+    return tuple(_video(raw, look, fps, um_per_px) for raw in raws)
+
+
+def _video(raw: Raw, look: Look, fps: float | None, um_per_px: float | None) -> Video:
     rate = decide_fps(fps, raw.fps, raw.times_s)
     size = decide_um_per_px(um_per_px, raw.um_per_px)
     return Video(
@@ -115,7 +133,7 @@ def open_video(
         um_per_px_source=size.source,
         notes=(*raw.notes, *rate.notes, *_time_notes(raw, fps), *size.notes),
         _raw=raw,
-        _look=decide_look(_sampled(raw, progress), raw.deep),
+        _look=look,
         _counts_time=fps is not None,
     )
 
