@@ -11,7 +11,8 @@ from typing import Any, Literal
 
 from ehtseg.recipe import Recipe, make_recipe, profile_decisions
 from ehtseg.records import UserError
-from ehtseg.study.levels import LEVELS, Decisions, Row, label
+from ehtseg.study.levels import LEVELS, Row, label
+from ehtseg.study.published import Decisions
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,10 +23,11 @@ class Scale:
     draws: int  # training images an epoch
     epochs_in_one: int = 1  # epochs of the design that one epoch stands for
     seeds: int | None = None  # at most; None: as many as the design asks for
+    frames: int | None = None  # scored at a place, spread evenly; None: all
 
 
 SCALES = {
-    "smoke": Scale(size=64, draws=8, epochs_in_one=20, seeds=1),
+    "smoke": Scale(size=64, draws=8, epochs_in_one=20, seeds=1, frames=4),
     "cpu": Scale(size=128, draws=144),  # one pass over the first block of eht_d1t3
     "paper": Scale(size=256, draws=1240),
 }
@@ -37,6 +39,16 @@ class Place:
 
     folder: str  # below --data
     frames: Literal["test", "all"] = "all"
+    most: int | None = None  # so many of these frames, spread evenly; None: all of them
+
+    @property
+    def label(self) -> str:
+        """The place in words, as the tables of results name it.
+
+        >>> Place("eht_d1t3", "test").label
+        'eht_d1t3 test'
+        """
+        return f"{self.folder} {self.frames}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,7 +143,8 @@ class Study:
         ]
         epochs = math.ceil(make_recipe(*layers).epochs / SCALES[scale].epochs_in_one)
         recipe = make_recipe(*layers, {"fit": {"epochs": epochs}})
-        return Run(self.name, label(row), recipe, self.data.train, self.data.score)
+        places = tuple(replace(place, most=SCALES[scale].frames) for place in self.data.score)
+        return Run(self.name, label(row), recipe, self.data.train, places)
 
 
 def from_random(run: Run) -> Run:
