@@ -1,0 +1,63 @@
+"""Whether a picture is of a kind that a network can be trusted with.
+
+A network never says "I do not know": on a film of another kind it draws some mask. What gives it
+away are signs that need no truth: its mask changes when the picture is mirrored or moved, its
+outline is a haze, the mask falls into pieces. `doubt` makes one number of them; above the limit
+that a run folder holds (`doubt_limit` in run.json) a picture is unfamiliar.
+Which signs count, and the limit, come from films left out of training: docs/log.md.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+
+from ehtseg.records import Array
+from ehtseg.seeing.predict import certainty
+from ehtseg.seeing.variants import Variant
+
+LOW, HIGH = 0.2, 0.8  # probabilities between which a pixel is undecided
+
+
+@dataclass(frozen=True, slots=True)
+class Signs:
+    """What one picture's masks say about themselves; each is in [0, 1], high where all is well."""
+
+    agreement: float  # least IoU of the mask with those of the mirrored and moved picture
+    certainty: float  # IoU of a strict and a generous mask
+    wholeness: float  # share of the mask that lies in its largest piece
+    share: float  # of the picture that is tissue
+
+    @property
+    def doubt(self) -> float:
+        """One number in [0, 1]: the worst sign decides; 1 where nothing was found."""
+        return 1 - min(self.agreement, self.certainty, self.wholeness) if self.share else 1.0
+
+
+def signs_of(variants: Sequence[Variant], image: Array) -> Signs:
+    """The signs of one picture, uint8 (H, W) or (H, W, 3); the first variant is the usual one.
+
+    Takes as many runs of the network as there are variants.
+    """
+    seen = [variant.way([image])[0] for variant in variants]
+    masks = [found >= variant.threshold for found, variant in zip(seen, variants, strict=True)]
+    overlaps = [_iou(masks[0], other) for other in masks[1:]]
+    return Signs(
+        min(overlaps, default=1.0),
+        certainty(seen[0], LOW, HIGH),
+        _wholeness(masks[0]),
+        float(masks[0].mean()),
+    )
+
+
+def _iou(one: Array, other: Array) -> float:
+    either = np.count_nonzero(one | other)
+    return np.count_nonzero(one & other) / either if either else 1.0
+
+
+def _wholeness(mask: Array) -> float:
+    areas = cv2.connectedComponentsWithStats(mask.astype(np.uint8))[2][1:, cv2.CC_STAT_AREA]
+    return float(areas.max() / areas.sum()) if len(areas) else 1.0

@@ -1,0 +1,65 @@
+"""Signs of a picture that the network cannot be trusted with, from networks that are known."""
+
+from __future__ import annotations
+
+import cv2
+import numpy as np
+import pytest
+
+from ehtseg.records import Array
+from ehtseg.seeing.familiar import Signs, signs_of
+from ehtseg.seeing.variants import of_one_network
+
+IMAGE = np.full((64, 96), 200, np.uint8)
+IMAGE[24:40, 20:76] = 40
+
+
+def dark(images_BCHW: Array) -> Array:
+    """A network that is sure: dark is tissue."""
+    return np.where(images_BCHW[:, 0] < 0.5, 12.0, -12.0).astype(np.float32)
+
+
+def leftish(images_BCHW: Array) -> Array:
+    """A network that looks at places, not at pictures: the left third is tissue."""
+    logits = np.full(images_BCHW[:, 0].shape, -12.0, np.float32)
+    logits[:, :, : logits.shape[2] // 3] = 12
+    return logits
+
+
+def hazy(images_BCHW: Array) -> Array:
+    """A network that is never sure."""
+    return dark(images_BCHW) / 20
+
+
+def signs(engine: object, image: Array = IMAGE) -> Signs:
+    return signs_of(of_one_network(engine, None, 0.5), image)  # type: ignore[arg-type]
+
+
+def test_a_sure_network_on_a_clear_picture_raises_no_doubt() -> None:
+    found = signs(dark)
+    assert found.doubt == pytest.approx(0, abs=0.01)
+    assert found.share == pytest.approx((IMAGE == 40).mean())
+
+
+def test_a_mask_that_does_not_follow_the_picture_is_doubted() -> None:
+    assert signs(leftish).agreement == 0
+    assert signs(leftish).doubt == 1
+
+
+def test_a_haze_is_doubted() -> None:
+    found = signs(hazy)
+    assert found.agreement == pytest.approx(1, abs=0.01)
+    assert found.certainty == 0
+    assert found.doubt == 1
+
+
+def test_a_mask_in_pieces_is_doubted_by_what_lies_outside_the_largest() -> None:
+    image = np.full((64, 96), 200, np.uint8)
+    cv2.rectangle(image, (10, 10), (29, 49), 0, -1)
+    cv2.rectangle(image, (60, 10), (69, 29), 0, -1)
+    assert signs(dark, image).wholeness == pytest.approx(800 / 1000)
+    assert signs(dark, image).doubt == pytest.approx(0.2, abs=0.02)
+
+
+def test_nothing_found_is_doubted_most() -> None:
+    assert signs(dark, np.full((40, 40), 230, np.uint8)).doubt == 1
