@@ -108,7 +108,7 @@ def test_force_from_geometry_is_labelled_uncalibrated() -> None:
 def test_5_percent_in_the_diameter_are_20_percent_in_the_force() -> None:
     post = replace(round_post(), section=RoundPost(Measured(1.0, 0.05)))
     assert stiffness(post).share == pytest.approx(0.20)
-    force = post_force(np.array([-10.0, 10.0]), 15.0, post, um_per_px_sd=1.5)
+    force = post_force(np.array([-10.0, 10.0]), 15.0, replace(post, um_per_px_share_sd=0.1))
     assert np.allclose(force.sd_mN, np.abs(force.force_mN) * np.hypot(0.2, 0.1))
 
 

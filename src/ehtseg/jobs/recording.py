@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +22,7 @@ class Facts:
     fps: float | None = None
     um_per_px: float | None = None
     events: tuple[Event, ...] = ()
+    marks: tuple[tuple[Path, Event], ...] = ()  # events at a time in one of the files
     posts: str | None = None  # masks or two boxes: see `jobs/posts.py`
     post: Post | None = None  # size and stiffness of the posts
 
@@ -32,9 +33,19 @@ class Facts:
             "fps_given": self.fps,
             "um_per_px_given": self.um_per_px,
             "events": [f"{event.time_s:g} {event.label}" for event in self.events],
+            "marks": [f"{file.name} {one.time_s:g} {one.label}" for file, one in self.marks],
             "posts": self.posts,
             "post": None if self.post is None else asdict(self.post),
         }
+
+    def events_in(self, video: Video | Joined) -> tuple[Event, ...]:
+        """All events in order of the recording's time; what holds from its start on is none."""
+        starts_s = {video.path: 0.0}
+        if isinstance(video, Joined):
+            starts_s = {p.path: at for p, at in zip(video.parts, video.starts_s, strict=True)}
+        moved = [replace(e, time_s=e.time_s + starts_s[file]) for file, e in self.marks]
+        inside = [event for event in moved if event.time_s > 0]
+        return tuple(sorted((*self.events, *inside), key=lambda event: event.time_s))
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -84,11 +95,19 @@ def look_at(sight: Sight, video: Video | Joined) -> Seen:
         "; ".join(dict.fromkeys(one.words for one in seen.values())),
         tuple(path for one in seen.values() for path in one.paths),
         any(one.one_mask for one in seen.values()),
+        lambda: list(dict.fromkeys(note for one in seen.values() for note in one.notes())),
     )
 
 
-def path_of(video: Video | Joined) -> str:
-    """Where a recording is, in words: the file, or the first file and the names of the others."""
+def about(video: Video | Joined) -> dict[str, Any]:
+    """What a report holds of a recording: where it is, its size, rate and scale, and who says so.
+
+    Of joined files also their paths (`files`) and when each begins (`starts_s`).
+    """
+    known = ("height", "width", "fps", "fps_source", "um_per_px", "um_per_px_source")
+    said: dict[str, Any] = {key: getattr(video, key) for key in known}
     if isinstance(video, Video):
-        return str(video.path)
-    return " + ".join([str(video.path), *(part.path.name for part in video.parts[1:])])
+        return {"path": str(video.path), **said}
+    words = " + ".join([str(video.path), *(part.path.name for part in video.parts[1:])])
+    files = [str(absolute(part.path)) for part in video.parts]
+    return {"path": words, **said, "files": files, "starts_s": list(video.starts_s)}

@@ -70,21 +70,26 @@ class HillFit:
 
 
 def paired_changes(
-    treatments: Sequence[Treatment], values: Sequence[float]
+    treatments: Sequence[Treatment], values: Sequence[float], kinds: Sequence[str] = ()
 ) -> tuple[PairedChange, ...]:
     """The change of each treatment from its well's own baseline at the same pacing, %.
 
-    `values` holds one number a treatment (rate, amplitude, ...), in the same order. The baseline
-    is the last line above with dose 0 for the same well and pacing.
+    `values` holds one number a treatment (rate, amplitude, ...), in the same order; `kinds` what
+    each was read from, where only numbers of one kind can be compared. The baseline is the last
+    line above with dose 0 for the same well and pacing.
     """
-    known: dict[tuple[str, float | None], float] = {}
+    known: dict[tuple[str, float | None], tuple[float, str]] = {}
     changes = []
-    for one, value in zip(treatments, values, strict=True):
+    for one, value, kind in zip(treatments, values, kinds or [""] * len(values), strict=True):
         if one.is_baseline and not one.drug:
-            known[one.well, one.pacing_bpm] = value
+            known[one.well, one.pacing_bpm] = value, kind
             continue
-        baseline = known.get((one.well, one.pacing_bpm))
-        changes.append(_paired(one, value, baseline))
+        baseline, other = known.get((one.well, one.pacing_bpm), (None, kind))
+        change = _paired(one, value, baseline)
+        if kind != other and np.isfinite(change.change_pct):
+            why = f"read from {kind}, but at the baseline of well {one.well} from {other}"
+            change = PairedChange(one, NAN, why)
+        changes.append(change)
     return tuple(changes)
 
 

@@ -9,13 +9,21 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
 
 import numpy as np
+import yaml
 
 from ehtseg.records import Array, UserError
 
 SLENDER = 5.0  # length / thickness; a stouter post also shears, and the formula is too stiff
 SMALL_BENDING = 0.1  # deflection / height of the tissue, up to which the formula is linear
+STIFFNESS = "stiffness_mN_mm"
+EXAMPLE = (
+    "Write one line a size with its SD, for example  diameter_mm: [1.0, 0.05]  modulus_kPa: "
+    "[1700, 170]  length_mm: [12, 0.1]  height_mm: [11, 0.3]."
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,6 +67,7 @@ class Post:
     length_mm: Measured
     height_mm: Measured
     stiffness_mN_mm: Measured | None = None
+    um_per_px_share_sd: float = 0.0  # SD of the scale, as a share of it
 
 
 @dataclass(frozen=True, eq=False)
@@ -77,6 +86,54 @@ class PostForce:
         if self.calibrated:
             return "calibrated: by the measured stiffness of the post"
         return "uncalibrated: from the post's geometry and modulus, no stiffness was measured"
+
+
+def read_post(path: Path) -> Post:
+    """A post from a YAML file: each size with its SD, in the units of the names.
+
+    modulus_kPa, length_mm, height_mm; diameter_mm, or width_mm and thickness_mm; where it was
+    measured stiffness_mN_mm; where it is known um_per_px_sd_pct. A size is written `[value, SD]`.
+
+    Raises: UserError for a file that cannot be read, and for sizes that are missing, unknown or
+    without an SD.
+    """
+    try:
+        said = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+        reason = " ".join(str(error).split())
+        raise UserError(f"a readable YAML file of a post at {path}", reason, EXAMPLE) from error
+    said = dict(said) if isinstance(said, dict) else {}
+    share = said.pop("um_per_px_sd_pct", 0)
+    needed = {"modulus_kPa", "length_mm", "height_mm"}
+    section = {"diameter_mm"} if "diameter_mm" in said else {"width_mm", "thickness_mm"}
+    missing, strange = (needed | section) - set(said), set(said) - needed - section - {STIFFNESS}
+    wrong = [f"no {name}" for name in sorted(missing)] + [f"{name}?" for name in sorted(strange)]
+    wrong += [f"{name}: {value}" for name, value in said.items() if not _is_measured(value)]
+    if wrong or isinstance(share, bool) or not isinstance(share, int | float) or share < 0:
+        got = ", ".join(wrong) or f"um_per_px_sd_pct: {share}"
+        raise UserError(f"the sizes of a post with their SD in {path.name}", got, EXAMPLE)
+    sizes = {name: Measured(*map(float, value)) for name, value in said.items()}
+    post = Post(
+        _section(sizes),
+        sizes["modulus_kPa"],
+        sizes["length_mm"],
+        sizes["height_mm"],
+        sizes.get(STIFFNESS),
+        share / 100,
+    )
+    stiffness(post)  # checks the sizes
+    return post
+
+
+def _section(sizes: dict[str, Measured]) -> RoundPost | FlatPost:
+    if "diameter_mm" in sizes:
+        return RoundPost(sizes["diameter_mm"])
+    return FlatPost(sizes["width_mm"], sizes["thickness_mm"])
+
+
+def _is_measured(value: Any) -> bool:
+    numbers = isinstance(value, list) and len(value) == 2
+    return numbers and all(isinstance(x, int | float) and not isinstance(x, bool) for x in value)
 
 
 def area_moment_round_mm4(diameter_mm: float) -> float:
@@ -165,20 +222,18 @@ def stress_round_mN_mm2(force_mN: Array, width_mm: float) -> Array:
     return np.asarray(force_mN, float) / (math.pi * (width_mm / 2) ** 2)
 
 
-def post_force(
-    shortening_px: Array, um_per_px: float | None, post: Post, um_per_px_sd: float = 0.0
-) -> PostForce:
+def post_force(shortening_px: Array, um_per_px: float | None, post: Post) -> PostForce:
     """Force on each post from how much nearer the two posts come, (N,) px, with its SD.
 
     `shortening_px` against the relaxed posts gives the active force, against the unloaded posts
-    the whole one. `um_per_px_sd` is the SD of the scale.
+    the whole one.
 
     Raises: UserError without a scale, and for sizes that no post has.
     """
     bent_um = deflection_um(shortening_px, um_per_px)
     known = stiffness(post)
     force = force_mN(bent_um, known.value)
-    share = math.hypot(known.share, um_per_px_sd / (um_per_px or 1.0))
+    share = math.hypot(known.share, post.um_per_px_share_sd)
     calibrated = post.stiffness_mN_mm is not None
     notes = _doubts(post, bent_um, calibrated)
     return PostForce(force, np.abs(force) * share, known, calibrated, notes)

@@ -7,13 +7,14 @@ import difflib
 import io
 import re
 from collections.abc import Collection, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
+from ehtseg.reading.stamps import Stamp, read_stamp
 from ehtseg.records import UserError
 
 NEEDED = ("file", "well", "drug", "dose", "unit")
-OPTIONAL = ("time", "pacing")
+OPTIONAL = ("time", "pacing", "start")
 UNITS = {  # unit -> (kind, size)
     "pM": ("molar", 1e-12),
     "nM": ("molar", 1e-9),
@@ -30,6 +31,10 @@ OTHER_UNITS = ("Hz", "bpm", "V", "mV", "°C")  # of events that are no drug
 NO_DRUG = ("", "none", "baseline", "control", "untreated")
 SLOWEST_BPM = 10.0  # of pacing; a smaller number was meant in Hz
 MOST_SAID = 6  # problems in one message
+CURE = (
+    "Correct these lines. Without --manifest each recording can still be analysed by itself: its "
+    "beats, kinetics and flags need no other; only the comparison of wells and doses does."
+)
 PLATE_WELL = re.compile(r"([A-Pa-p])0*([1-9]|1\d|2[0-4])")
 
 
@@ -37,7 +42,8 @@ PLATE_WELL = re.compile(r"([A-Pa-p])0*([1-9]|1\d|2[0-4])")
 class Treatment:
     """One line of the manifest: from `time_s` in `file` on, `well` has this drug at this dose.
 
-    Dose 0 is the well's own baseline; `pacing_bpm` None where the tissue beats by itself.
+    Dose 0 is the well's own baseline; `pacing_bpm` None where the tissue beats by itself; `stamp`
+    when the file begins, where the manifest says so.
     """
 
     line: int
@@ -48,6 +54,16 @@ class Treatment:
     unit: str
     time_s: float = 0.0
     pacing_bpm: float | None = None
+    stamp: Stamp | None = None
+
+    @property
+    def label(self) -> str:
+        """Drug and dose in words.
+
+        >>> Treatment(2, "a.avi", "A1", "iso", 0.1, "uM").label
+        'iso 0.1 uM'
+        """
+        return f"{self.drug} {self.dose:g} {self.unit}".strip() if self.drug else "no drug"
 
     @property
     def is_baseline(self) -> bool:
@@ -99,9 +115,10 @@ def read_manifest(
     """The treatments in a manifest, in the order of its lines.
 
     A CSV table with comma, semicolon or tab, and the columns file, well, drug, dose, unit, and
-    where they are needed time (HH:MM:SS in the file, from which the line holds) and pacing (beats
-    a minute; empty or 0: none). `files` are the names of the recordings at hand, `wells` those of
-    the plate; None: any.
+    where they are needed time (HH:MM:SS in the file, from which the line holds), pacing (beats a
+    minute; empty or 0: none) and start (when the file begins: 2026-11-20 09:30:00, or 09:30:00).
+    `files` are the recordings at hand, `wells` those of the plate; None: any. A drug is spelt as
+    in its first line, and its doses are in the unit of that line.
 
     Raises: UserError that names every problem with its line: missing columns, unknown files and
     wells, units and numbers that cannot be read.
@@ -122,9 +139,19 @@ def read_manifest(
         raise UserError(
             f"a manifest that can be read line by line ({path.name})",
             "; ".join(problems[:MOST_SAID]) + more,
-            "Correct these lines.",
+            CURE,
         )
-    return tuple(treatments)
+    return tuple(_alike(treatments))
+
+
+def meant(file: str, files: Collection[str]) -> list[str]:
+    """Those of `files` (paths) that the manifest's `file` means: its name, or more of its path.
+
+    >>> meant("A1/film.avi", ["/data/A1/film.avi", "/data/A2/film.avi"])
+    ['/data/A1/film.avi']
+    """
+    parts = Path(file).parts
+    return [one for one in files if Path(one).parts[-len(parts) :] == parts]
 
 
 def _rows(path: Path) -> list[tuple[int, dict[str, str]]]:
@@ -176,6 +203,7 @@ def _treatment(line: int, row: dict[str, str]) -> Treatment:
         unit or "",
         _time_s(row["time"]),
         pacing or None,
+        _start(row["start"]),
     )
 
 
@@ -195,10 +223,30 @@ def _time_s(text: str) -> float:
     return int(found[1] or 0) * 3600 + int(found[2]) * 60 + float(found[3])
 
 
+def _start(text: str) -> Stamp | None:
+    if not text:
+        return None
+    dated = text if re.search(r"\d\D+\d.*[T ]", text) else f"2000-01-01 {text}"
+    found = read_stamp(dated, "the manifest")
+    if found is None:
+        raise ValueError(f"the start {text!r} is no time (2026-11-20 09:30:00 or 09:30:00)")
+    return found
+
+
 def _strange_files(rows: list[Treatment], files: Collection[str] | None) -> Iterator[str]:
-    for row in rows if files is not None else ():
-        if files is not None and row.file not in files and Path(row.file).name not in files:
-            yield f"line {row.line}: no recording {row.file}{_nearest(row.file, files)}"
+    """Lines whose file is none of those at hand, could be several of them, or is of two wells."""
+    if files is None:
+        return
+    names = [Path(file).name for file in files]
+    wells: dict[str, str] = {}
+    for row in rows:
+        found = meant(row.file, files)
+        if not found:
+            yield f"line {row.line}: no recording {row.file}{_nearest(row.file, names)}"
+        elif len(found) > 1:
+            yield f"line {row.line}: {len(found)} recordings are called {row.file}: add its folder"
+        elif wells.setdefault(found[0], row.well) != row.well:
+            yield f"line {row.line}: {row.file} is of {row.well}, but before of {wells[found[0]]}"
 
 
 def _strange_wells(rows: list[Treatment], wells: Collection[str] | None) -> Iterator[str]:
@@ -219,6 +267,15 @@ def _mixed_units(rows: list[Treatment]) -> Iterator[str]:
             kind, unit = kinds.setdefault(row.drug.casefold(), (UNITS[row.unit][0], row.unit))
             if UNITS[row.unit][0] != kind:
                 yield f"line {row.line}: {row.drug} in {row.unit}, but before in {unit}"
+
+
+def _alike(rows: list[Treatment]) -> Iterator[Treatment]:
+    """The lines with one spelling and one unit a drug."""
+    first: dict[str, Treatment] = {}
+    for row in rows:
+        known = first.setdefault(row.drug.casefold(), row) if row.dose > 0 else row
+        dose = dose_in(row.dose, row.unit, known.unit) if row.dose > 0 else row.dose
+        yield replace(row, drug=known.drug, dose=dose, unit=known.unit)
 
 
 def _nearest(name: str, known: Collection[str]) -> str:

@@ -8,13 +8,14 @@ from __future__ import annotations
 
 import itertools
 import math
+import re
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 import cv2
 import numpy as np
 
-from ehtseg.measuring.flow import Motion, Tracker, segments
+from ehtseg.measuring.flow import LEAST_PX, Motion, Tracker, segments
 from ehtseg.measuring.reference import Reference, centre_of
 from ehtseg.measuring.shapes import Axis
 from ehtseg.records import Array, UserError
@@ -25,7 +26,8 @@ class PostFrame:
     """Movement of both posts in one frame against their relaxed places; post 1 stands left (or up).
 
     x, y: from the first reference, stage drift included; deflection: the same towards the other
-    post; shortening: by how much their distance is reduced, which stage drift leaves as it is.
+    post; shortening: by how much their distance is reduced, which stage drift leaves as it is;
+    distance: what is left of it.
     """
 
     post1_x_px: float
@@ -35,6 +37,7 @@ class PostFrame:
     post1_deflection_px: float
     post2_deflection_px: float
     post_shortening_px: float
+    post_distance_px: float
 
 
 def two_posts(marked_HW: Array) -> tuple[Array, Array]:
@@ -55,6 +58,28 @@ def two_posts(marked_HW: Array) -> tuple[Array, Array]:
     (x1, y1), (x2, y2) = (centre_of(label) for label in labels)
     swap = (x1, y1) > (x2, y2) if abs(x1 - x2) >= abs(y1 - y2) else y1 > y2
     return (labels[1], labels[0]) if swap else (labels[0], labels[1])
+
+
+def two_boxes(text: str, shape: tuple[int, int]) -> Array:
+    """A picture of labels (H, W) from two boxes "x,y,width,height;x,y,width,height" in px.
+
+    Raises: UserError where these are not two boxes inside the picture of this shape.
+
+    >>> np.unique(two_boxes("0,0,2,2; 5,0,2,2", (4, 8))).tolist()
+    [0, 1, 2]
+    """
+    boxes = [tuple(map(int, re.findall(r"\d+", box))) for box in text.split(";")]
+    marked = np.zeros(shape, np.uint8)
+    for label, box in enumerate(boxes, 1):
+        inside = len(box) == 4 and box[0] + box[2] <= shape[1] and box[1] + box[3] <= shape[0]
+        if len(boxes) != 2 or not inside:
+            raise UserError(
+                f"two boxes x,y,width,height inside a picture of {shape[1]} x {shape[0]} px",
+                f"“{text}”",
+                'Write for example "40,200,60,60;410,200,60,60", as the posts stand in frame 0.',
+            )
+        marked[box_mask(shape, (box[0], box[1], box[2], box[3]))] = label
+    return marked
 
 
 def box_mask(shape: tuple[int, int], box: tuple[int, int, int, int]) -> Array:
@@ -82,28 +107,53 @@ def towards_first(u_TN2: Array, reference: Reference) -> Array:
     return -towards_second(u_TN2, reference)
 
 
+class PostTracker:
+    """Follows two posts from segment to segment.
+
+    posts: their masks, bool (H, W), in the first frame, from `two_posts`.
+
+    Raises: UserError for posts that are too small to be followed.
+    """
+
+    def __init__(self, posts: tuple[Array, Array]) -> None:
+        least = min(int(post.sum()) for post in posts)
+        if least < LEAST_PX:
+            raise UserError(
+                f"posts of at least {LEAST_PX} px each, which have a texture to follow",
+                f"{least} px",
+                "Mark the whole head of each post.",
+            )
+        self.posts, self.axis = posts, post_axis(posts)
+        amounts = (towards_second, towards_first)
+        self.trackers = [Tracker(amount, self.axis, edge_px=0) for amount in amounts]
+
+    def follow(self, images: Sequence[Array]) -> list[PostFrame]:
+        """Both posts in a segment of images, uint8 (H, W); it should hold several beats."""
+        motions = [
+            tracker.follow(images, [post] * len(images))
+            for tracker, post in zip(self.trackers, self.posts, strict=True)
+        ]
+        return post_frames([motion for motion in motions if motion], self.axis.length_px)
+
+
 def track_posts(
     images: Iterable[Array], posts: tuple[Array, Array], segment_frames: int = 300
 ) -> Iterator[PostFrame]:
     """Movement of both posts, one record a frame, in constant memory.
 
-    images: uint8 (H, W) or (H, W, 3); posts: their masks (bool) at rest, from `two_posts` or
-    `box_mask`. A segment should hold several beats.
+    images: uint8 (H, W) or (H, W, 3); posts: their masks (bool) in the first frame, from
+    `two_posts`.
     """
-    axis = post_axis(posts)
-    trackers = [Tracker(amount, axis, edge_px=0) for amount in (towards_second, towards_first)]
+    tracker = PostTracker(posts)
     pairs = zip(images, itertools.repeat(posts[0]))
     for pictures, _ in segments(pairs, segment_frames):
-        motions = [
-            tracker.follow(pictures, [post] * len(pictures))
-            for tracker, post in zip(trackers, posts, strict=True)
-        ]
-        yield from post_frames([motion for motion in motions if motion])
+        yield from tracker.follow(pictures)
 
 
-def post_frames(motions: Sequence[Motion]) -> list[PostFrame]:
-    """The records of one segment from the motion of both posts."""
+def post_frames(motions: Sequence[Motion], apart_px: float) -> list[PostFrame]:
+    """The records of one segment from the motion of both posts, which stand `apart_px` apart."""
     places = [m.u.mean(1, dtype=float) + m.reference.moved_px for m in motions]
     bent = [motion.amount for motion in motions]
-    columns = [*places[0].T, *places[1].T, *bent, bent[0] + bent[1]]
+    nearer = bent[0] + bent[1]
+    columns = [*places[0].T, *places[1].T, *bent, nearer, apart_px - nearer]
     return [PostFrame(*row) for row in zip(*(c.tolist() for c in columns), strict=True)]
