@@ -17,7 +17,7 @@ from typing import Any
 
 from ehtseg.jobs.conclude import conclude
 from ehtseg.jobs.places import ANALYST, RECORD, describe_source
-from ehtseg.jobs.recording import Facts, Recording, look_at, path_of
+from ehtseg.jobs.recording import Facts, Recording, about, look_at
 from ehtseg.jobs.sight import Seen, Sight
 from ehtseg.jobs.watch import NOMINAL_FPS, Watched, watch
 from ehtseg.measuring.edits import Edit, read_edits, start_file
@@ -97,17 +97,13 @@ def make_report(
     edits: Sequence[Edit] = (),
 ) -> Report:
     """Everything that is told about one recording."""
+    events = facts.events_in(video)
     clock = Clock(None not in watched.times_s, NOMINAL_FPS)
     traces = watched.traces(video.um_per_px)
-    said = conclude(traces, clock, analyst.recipe, edits, facts.events)
-    about = ("height", "width", "fps", "fps_source", "um_per_px", "um_per_px_source")
+    said = conclude(traces, clock, analyst.recipe, edits, events)
     return Report(
         name=name,
-        recording={
-            "path": path_of(video),
-            "n_frames": len(watched.times_s),
-            **{key: getattr(video, key) for key in about},
-        },
+        recording={**about(video), "n_frames": len(watched.times_s)},
         masks=seen.words,
         clock=clock,
         traces=traces,
@@ -120,11 +116,9 @@ def make_report(
         effects=said.course.effects,
         flags=said.flags,
         can=can_conclude(clock, said.choice, said.finding, video.um_per_px),
-        cannot=cannot_conclude(
-            traces, clock, said.finding, said.flags, facts.events, seen.one_mask
-        ),
-        events=facts.events,
-        notes=tuple(video.notes),
+        cannot=cannot_conclude(traces, clock, said.finding, said.flags, events, seen.one_mask),
+        events=events,
+        notes=(*video.notes, *seen.notes()),
         picture=render.overlay(watched.image, watched.mask),
         shown=watched.shown,
         made_with={"settings": analyst.settings(facts), "versions": machine_facts()},
