@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import csv
 import json
-from collections.abc import Iterable, Iterator
+from collections.abc import Generator, Iterable, Iterator
 from contextlib import closing
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -26,12 +26,14 @@ from ehtseg.measuring.shapes import cut_out, touched_sides
 from ehtseg.reading.video import Progress, Video, open_video
 from ehtseg.records import Array, Frame
 from ehtseg.seeing import render
+from ehtseg.seeing.clean import Cleaned, Tidied, as_it_is, clean
 from ehtseg.seeing.engines import TorchEngine
 from ehtseg.seeing.machine import machine_facts
 from ehtseg.seeing.outputs import NOMINAL_FPS, folder_written_whole, mask_stack, movie, write_png
 from ehtseg.seeing.predict import certainty
 from ehtseg.seeing.run_folder import RunFolder
-from ehtseg.seeing.stream import Seen, see
+from ehtseg.seeing.steady import steadied
+from ehtseg.seeing.stream import see
 
 FILES = ("masks.tif", "overlay.mp4", "cutout.mp4", "figure.png", "frames.csv", RECORD)
 COLUMNS = {
@@ -44,6 +46,10 @@ COLUMNS = {
     "1 where no pixel has 0.1",
     "border": "sides of the picture that the tissue touches",
     "parts": "separate pieces of tissue, without specks; 0 where no tissue was found",
+    "tissues": "pieces near each other count as one tissue; more than one: of similar size, kept",
+    "filled_px": "pixels of holes in the tissue that were filled",
+    "dropped_px": "pixels of specks and small other things that were dropped",
+    "open_px": "pixels of holes too large to be filled, as in a ring",
 }
 
 
@@ -61,10 +67,19 @@ class Means:
         """One line that every file carries, for the day it is found alone."""
         made = self.settings
         return (
-            f"ehtseg {made['ehtseg']}; model {self.run.path.name}, "
+            f"ehtseg {made['ehtseg']}; model {self.run.name}, "
             f"weights {made['weights_sha256'][:16]}; {made['engine']}, {made['precision']}, "
             f"{torch.get_num_threads()} threads; threshold {made['threshold']:g}"
         )
+
+    def look(self, video: Video) -> Generator[tuple[Frame, Cleaned], None, None]:
+        """Every frame with its probabilities, steady and clean as the settings say."""
+        made, frames = self.settings, video.frames()
+        seen = see(self.engine, frames, made["size_px"], self.batch)
+        tidy = clean if made["clean"] else as_it_is
+        with closing(steadied(seen, made["steady"]) if made["steady"] else seen) as steady:
+            for frame, probability_HW in steady:
+                yield frame, tidy(probability_HW, made["threshold"])
 
 
 def write_results(means: Means, source: Path, folder: Path, progress: Progress) -> dict[str, Any]:
@@ -76,7 +91,7 @@ def write_results(means: Means, source: Path, folder: Path, progress: Progress) 
     video = open_video(source, settings["fps_given"], settings["um_per_px_given"])
     described = describe_source(source)
     with folder_written_whole(folder) as beside:
-        with closing(see(means.engine, video.frames(), settings["size_px"], means.batch)) as seen:
+        with closing(means.look(video)) as seen:
             tally = _write_frames(beside, video, means, seen, progress)
         picture = render.figure(tally.image, tally.mask, video.um_per_px)
         write_png(beside / "figure.png", picture, render.DOTS_PER_INCH, means.stamp)
@@ -92,6 +107,7 @@ class _Tally:
 
     n_frames: int = 0
     without_tissue: int = 0
+    tidied: Tidied = field(default_factory=Tidied)
     shown: int = 0  # the frame of the figure: the last of number 1, 2, 4, 8, ... with tissue
     image: Array = field(default_factory=lambda: np.zeros((1, 1), np.uint8))
     mask: Array = field(default_factory=lambda: np.zeros((1, 1), bool))
@@ -107,7 +123,11 @@ class _Tally:
 
 
 def _write_frames(
-    folder: Path, video: Video, means: Means, seen: Iterable[Seen], progress: Progress
+    folder: Path,
+    video: Video,
+    means: Means,
+    seen: Iterable[tuple[Frame, Cleaned]],
+    progress: Progress,
 ) -> _Tally:
     """Everything that is written frame by frame."""
     shape, fps, um_per_px = (video.height, video.width), video.fps, video.um_per_px
@@ -121,13 +141,14 @@ def _write_frames(
     ):
         table = csv.DictWriter(file, columns(um_per_px), lineterminator="\n")
         table.writeheader()
-        for frame, probability_HW in seen:
-            mask = probability_HW >= threshold
+        for frame, cleaned in seen:
+            mask = cleaned.probability >= threshold
             add_mask(mask)
             add_overlay(render.overlay(frame.image, mask), frame.time_s)
             add_cutout(render.cutout(frame.image, mask), frame.time_s)
-            table.writerow(frame_row(frame, probability_HW, threshold, um_per_px))
+            table.writerow(frame_row(frame, cleaned, threshold, um_per_px))
             tally.add(frame, mask)
+            tally.tidied.add(cleaned)
             progress(tally.n_frames, video.n_frames)
     return tally
 
@@ -138,9 +159,10 @@ def columns(um_per_px: float | None) -> list[str]:
 
 
 def frame_row(
-    frame: Frame, probability_HW: Array, threshold: float, um_per_px: float | None
+    frame: Frame, cleaned: Cleaned, threshold: float, um_per_px: float | None
 ) -> dict[str, Any]:
     """One row of frames.csv: see `COLUMNS`."""
+    probability_HW = cleaned.probability
     piece = cut_out(probability_HW, threshold)
     area_px = float(piece.weights.sum(dtype=np.float64)) if piece else 0.0
     row = {
@@ -148,9 +170,13 @@ def frame_row(
         "time_s": None if frame.time_s is None else round(frame.time_s, 6),
         "mask_px": int(np.count_nonzero(probability_HW >= threshold)),
         "area_px": round(area_px, 2),
-        "certainty": round(certainty(probability_HW), 4),
+        "certainty": round(certainty(cleaned.raw), 4),
         "border": " ".join(touched_sides(piece, probability_HW.shape)) if piece else "",
         "parts": piece.parts if piece else 0,
+        "tissues": cleaned.tissues,
+        "filled_px": cleaned.filled_px,
+        "dropped_px": cleaned.dropped_px,
+        "open_px": cleaned.open_px,
     }
     if um_per_px is not None:
         row["area_mm2"] = float(f"{area_px * um_per_px**2 / 1e6:.7g}")
@@ -164,6 +190,7 @@ def _record(means: Means, video: Video, tally: _Tally) -> dict[str, Any]:
     return {
         "settings": means.settings,
         "model": {
+            "name": run.name,
             "run_folder": str(absolute(run.path)),
             "weights": run.weights_file.name,
             "net": run.recipe.net.name,
@@ -181,7 +208,7 @@ def _record(means: Means, video: Video, tally: _Tally) -> dict[str, Any]:
             **machine_facts(),
         },
         "files": {"figure.png": {"frame": tally.shown}, "frames.csv": COLUMNS},
-        "notes": [*video.notes, *_notes(run, video, tally)],
+        "notes": [*video.notes, *_notes(run, video, tally), *steady_notes(means.settings)],
     }
 
 
@@ -195,5 +222,16 @@ def _notes(run: RunFolder, video: Video, tally: _Tally) -> Iterator[str]:
         yield "The movies are a pixel larger: their height and width have to be even."
     if tally.without_tissue:
         yield f"No tissue was found in {tally.without_tissue} of {tally.n_frames} frames."
+    yield from tally.tidied.notes()
     if not run.finished:
         yield "The network's training had not finished."
+
+
+def steady_notes(settings: dict[str, Any]) -> list[str]:
+    """What has to be said where masks are smoothed over time."""
+    if not settings["steady"]:
+        return []
+    return [
+        f"Probabilities are averaged over {2 * settings['steady'] + 1} frames (segment.steady): "
+        "contractions are smaller, and their slopes less steep, than in the recording."
+    ]

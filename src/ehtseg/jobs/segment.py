@@ -99,6 +99,8 @@ def decide_means(
         "precision": precision,
         "size_px": run.recipe.data.size,
         "threshold": run.threshold if choices.threshold is None else choices.threshold,
+        "clean": choices.clean,
+        "steady": choices.steady,
         "fps_given": fps,
         "um_per_px_given": um_per_px,
     }

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from ehtseg.jobs.results import Means
+from ehtseg.jobs.results import Means, steady_notes
 from ehtseg.reading.mask_stream import masks_of, open_masks, paired
 from ehtseg.reading.video import Video
 from ehtseg.records import Array, Frame
-from ehtseg.seeing.stream import see
+from ehtseg.seeing.clean import Cleaned, Tidied
 
 Pairs = Iterator[tuple[Frame, Array]]  # frames, each with its mask (bool) or probabilities
 
@@ -24,6 +25,7 @@ class Seen:
     words: str  # where the masks come from
     paths: tuple[Path, ...] = ()  # the masks' file or folder; of a joined recording several
     one_mask: bool = False  # one stands for all frames
+    notes: Callable[[], list[str]] = list  # what is to be said once all frames were seen
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -39,13 +41,27 @@ class Sight:
 def by_network(means: Means) -> Sight:
     """Tissue is what a trained network takes for it."""
     settings = means.settings
+    made_by = [f"weights {settings['weights_sha256'][:16]}"]
+    made_by += [] if settings["clean"] else ["raw masks"]
+    made_by += [f"smoothed over {2 * settings['steady'] + 1} frames"] if settings["steady"] else []
+    words = f"the network {means.run.name} ({', '.join(made_by)})"
 
     def look_at(video: Video) -> Seen:
-        pairs = see(means.engine, video.frames(), settings["size_px"], means.batch)
-        weights = f"weights {settings['weights_sha256'][:16]}"
-        return Seen(pairs, f"the network {means.run.path.name} ({weights})")
+        tidied = Tidied()
+
+        def notes() -> list[str]:
+            return [*tidied.notes(), *steady_notes(settings)]
+
+        return Seen(_counted(means.look(video), tidied), words, notes=notes)
 
     return Sight(settings, settings["threshold"], look_at, lambda _: None)
+
+
+def _counted(looks: Generator[tuple[Frame, Cleaned], None, None], tidied: Tidied) -> Pairs:
+    with closing(looks):
+        for frame, cleaned in looks:
+            tidied.add(cleaned)
+            yield frame, cleaned.probability
 
 
 def by_masks(place: Path, settings: dict[str, Any], alone: bool, threshold: float) -> Sight:

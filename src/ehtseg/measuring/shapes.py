@@ -13,8 +13,8 @@ import cv2
 import numpy as np
 
 from ehtseg.records import Array, UserError
+from ehtseg.seeing.clean import MIN_PART
 
-MIN_PART = 0.1  # pieces below this share of the largest piece are specks, not tissue
 HALO_PX = 3  # soft probabilities count up to this far outside the hard outline
 BAND = 0.05  # length of the mid-section band, as a share of the relaxed length
 
