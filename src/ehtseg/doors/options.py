@@ -32,6 +32,12 @@ Transfer = Annotated[
     str | None, typer.Option(help="Encoder stages that take ImageNet weights: 0 to all, or names.")
 ]
 Freeze = Annotated[str | None, typer.Option(help="Encoder stages that stay fixed: 0 to all.")]
+Model = Annotated[
+    Path | None, typer.Option("--model", "-m", help="A run folder; else the shipped model.")
+]
+RawMasks = Annotated[
+    bool, typer.Option("--raw-masks", help="Masks as the network gives them: nothing filled.")
+]
 Fps = Annotated[float | None, typer.Option(help="Frames a second, where the file does not say.")]
 Scale = Annotated[float | None, typer.Option("--um-per-px", help="Micrometres a pixel.")]
 

@@ -9,34 +9,41 @@ import typer
 
 from ehtseg.doors.options import (
     Fps,
+    Model,
     Out,
+    RawMasks,
     RecipeFile,
     Scale,
     Settings,
     Videos,
-    decided_recipe,
     given,
 )
 
 
 def segment(
     videos: Videos,
-    model: Annotated[Path, typer.Option("--model", "-m", help="A run folder.")],
     out: Out,
+    model: Model = None,
     threshold: Annotated[float | None, typer.Option(help="Else the run's own.")] = None,
     batch: Annotated[int | None, typer.Option(help="Frames at a time.")] = None,
     precision: Annotated[str | None, typer.Option(help="auto, fp32, bf16 or fp16.")] = None,
+    raw_masks: RawMasks = False,
+    steady: Annotated[
+        int | None, typer.Option(help="Average over so many frames on either side; else 0.")
+    ] = None,
     fps: Fps = None,
     um_per_px: Scale = None,
 ) -> None:
     """Segment videos: masks, overlay, cut-out, a figure, a table of frames."""
-    from ehtseg.doors.show import bar, show_segmented
+    from ehtseg.doors.show import bar, say, show_segmented
     from ehtseg.jobs.segment import segment as segment_videos
     from ehtseg.recipe import make_recipe
-    from ehtseg.seeing.run_folder import open_run
+    from ehtseg.seeing.shipped import chosen_run
 
-    run = open_run(model)
-    choices = {"threshold": threshold, "batch": batch, "precision": precision}
+    run = chosen_run(model)
+    say(f"Segmenting with {run.words}.")
+    choices = {"threshold": threshold, "batch": batch, "precision": precision, "steady": steady}
+    choices["clean"] = False if raw_masks else None
     decided = make_recipe(run.recipe.model_dump(), {"segment": given(choices)})
     with bar("frames") as tick:
         results = segment_videos(
@@ -49,7 +56,7 @@ def segment(
 def analyse(
     videos: Videos,
     out: Out,
-    model: Annotated[Path | None, typer.Option("--model", "-m", help="A run folder.")] = None,
+    model: Model = None,
     masks: Annotated[
         Path | None, typer.Option(help="Instead of a model: a TIFF stack or a folder of masks.")
     ] = None,
@@ -58,18 +65,27 @@ def analyse(
     event: Annotated[
         list[str] | None, typer.Option(help='"00:12:30 isoprenaline 1 uM" (repeatable).')
     ] = None,
+    raw_masks: RawMasks = False,
     recipe: RecipeFile = None,
     settings: Settings = None,
 ) -> None:
     """Find and measure beats: traces, kinetics, flags, a page for each recording."""
-    from ehtseg.doors.show import bar, show_analysed
+    from ehtseg.doors.show import bar, say, show_analysed
     from ehtseg.jobs.analyse import analyse as analyse_videos
     from ehtseg.jobs.recording import Facts
     from ehtseg.measuring.events import read_event
-    from ehtseg.seeing.run_folder import open_run
+    from ehtseg.recipe import make_recipe, read_recipe, setting
+    from ehtseg.seeing.shipped import chosen_run
 
-    run = open_run(model) if model else None
-    decided = decided_recipe("modern", recipe, run.recipe.model_dump() if run else {}, settings)
+    run = chosen_run(model) if model or not masks else None
+    if run:
+        say(f"Segmenting with {run.words}.")
+    decided = make_recipe(
+        run.recipe.model_dump() if run else {},
+        read_recipe(recipe) if recipe else {},
+        {"segment": {"clean": False}} if raw_masks else {},
+        *(setting(text) for text in settings or []),
+    )
     facts = Facts(fps, um_per_px, tuple(read_event(text) for text in event or []))
     with bar("frames") as tick:
         results = analyse_videos(

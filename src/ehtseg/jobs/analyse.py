@@ -19,7 +19,8 @@ from ehtseg.records import UserError
 from ehtseg.reporting.page import write_batch
 from ehtseg.seeing.engines import memory_watched
 from ehtseg.seeing.machine import machine_facts
-from ehtseg.seeing.run_folder import RunFolder, open_run
+from ehtseg.seeing.run_folder import RunFolder
+from ehtseg.seeing.shipped import chosen_run
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -46,7 +47,8 @@ def analyse(
 ) -> list[AnalyseResult]:
     """Analyse recordings (files, folders, globs) into one folder each, below `out`.
 
-    Masks come from a trained network (`run`) or are given (`masks`: see `masks_of`). A recording
+    Masks come from a trained network (`run`, else the shipped model) or are given (`masks`: see
+    `masks_of`). A recording
     that fails does not stop the others; one whose results are there already, made from the same
     files with the same settings, is left as it is. summary.csv and index.html tell of all
     recordings in `out`.
@@ -71,18 +73,18 @@ def analyse(
 def _sight(
     run: RunFolder | Path | str | None, masks: Path | str | None, recipe: Recipe | None, alone: bool
 ) -> Sight:
-    if (run is None) == (masks is None):
-        raise UserError(
-            "either a trained network or masks",
-            "both" if run is not None else "neither",
-            "Give --model with a run folder, or --masks with a TIFF stack or a folder.",
-        )
     if masks is not None:
+        if run is not None:
+            raise UserError(
+                "either a trained network or masks",
+                "both",
+                "Give --model with a run folder, or --masks with a TIFF stack or a folder.",
+            )
         chosen = recipe.segment.threshold if recipe else None
         threshold = 0.5 if chosen is None else chosen
         settings = {"ehtseg": machine_facts()["ehtseg"], "threshold": threshold}
         return by_masks(Path(masks), settings, alone, threshold)
-    opened = run if isinstance(run, RunFolder) else open_run(Path(str(run)))
+    opened = chosen_run(run)
     choices = (recipe or opened.recipe).segment
     return by_network(decide_means(opened, choices, None, None))
 

@@ -21,7 +21,8 @@ from ehtseg.seeing.engines import (
     memory_watched,
 )
 from ehtseg.seeing.machine import machine_facts
-from ehtseg.seeing.run_folder import RunFolder, open_run, sha256_of
+from ehtseg.seeing.run_folder import RunFolder, sha256_of
+from ehtseg.seeing.shipped import chosen_run
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,7 +40,7 @@ class SegmentResult:
 
 def segment(
     videos: Sequence[Path | str],
-    run: RunFolder | Path | str,
+    run: RunFolder | Path | str | None,
     out: Path | str,
     choices: SegmentRecipe | None = None,
     *,
@@ -49,15 +50,16 @@ def segment(
 ) -> list[SegmentResult]:
     """Segment recordings (files, folders, globs) into one folder each, below `out`.
 
-    `choices` are those of the run's recipe unless given. A recording that fails does not stop the
-    others; one whose results are there already, made from the same file with the same network and
-    settings, is left as it is. Memory does not grow with the length of a recording.
+    Without a `run` the shipped model is used. `choices` are those of the run's recipe unless
+    given. A recording that fails does not stop the others; one whose results are there already,
+    made from the same file with the same network and settings, is left as it is. Memory does not
+    grow with the length of a recording.
 
     Raises: UserError for a run folder that cannot be used, an `out` that cannot be a folder, and
     where there is no recording at all.
     """
     sources, failed = find_sources(videos)
-    opened = run if isinstance(run, RunFolder) else open_run(Path(run))
+    opened = chosen_run(run)
     means = decide_means(opened, choices or opened.recipe.segment, fps, um_per_px)
     folders = output_folders(sources, Path(out))
     results = [

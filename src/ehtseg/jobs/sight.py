@@ -41,10 +41,9 @@ class Sight:
 def by_network(means: Means) -> Sight:
     """Tissue is what a trained network takes for it."""
     settings = means.settings
-    made_by = [f"weights {settings['weights_sha256'][:16]}"]
-    made_by += [] if settings["clean"] else ["raw masks"]
-    made_by += [f"smoothed over {2 * settings['steady'] + 1} frames"] if settings["steady"] else []
-    words = f"the network {means.run.name} ({', '.join(made_by)})"
+    words = [means.run.words]
+    words += [] if settings["clean"] else ["raw masks"]
+    words += [f"smoothed over {2 * settings['steady'] + 1} frames"] if settings["steady"] else []
 
     def look_at(video: Video) -> Seen:
         tidied = Tidied()
@@ -52,7 +51,7 @@ def by_network(means: Means) -> Sight:
         def notes() -> list[str]:
             return [*tidied.notes(), *steady_notes(settings)]
 
-        return Seen(_counted(means.look(video), tidied), words, notes=notes)
+        return Seen(_counted(means.look(video), tidied), ", ".join(words), notes=notes)
 
     return Sight(settings, settings["threshold"], look_at, lambda _: None)
 

@@ -55,6 +55,12 @@ class RunFolder:
         """What outputs call it: the name it was given when it was made to ship, or its folder's."""
         return str(self.facts.get("name", self.path.name))
 
+    @property
+    def words(self) -> str:
+        """The network in words, for whoever reads a result."""
+        kind = "the shipped model" if "name" in self.facts else "the network"
+        return f"{kind} {self.name} (weights {sha256_of(self.weights_file)[:16]})"
+
     def net(self, recipe: NetRecipe | None = None) -> Net:
         """The trained network, in evaluation mode; with `recipe`, frozen as that one says.
 

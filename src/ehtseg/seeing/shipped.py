@@ -20,14 +20,17 @@ def shipped_run() -> RunFolder:
         raise UserError(
             "the shipped model in this installation of ehtseg",
             f"none at {FOLDER}",
-            "Give a run folder with --model, or install a release of ehtseg, which holds one.",
+            "Give a run folder with --model (or, to analyse, masks with --masks); or install a "
+            "release of ehtseg, which holds one.",
         )
     return open_run(FOLDER)
 
 
-def chosen_run(model: Path | str | None) -> RunFolder:
+def chosen_run(model: RunFolder | Path | str | None) -> RunFolder:
     """The run folder that is meant: the shipped model for None or "shipped".
 
     Raises: UserError where it cannot be used.
     """
+    if isinstance(model, RunFolder):
+        return model
     return shipped_run() if model is None or str(model) == SHIPPED else open_run(Path(model))
