@@ -56,7 +56,7 @@ def train(
     batch: Annotated[int | None, typer.Option(help="Frames a step.")] = None,
     size: Annotated[int | None, typer.Option(help="Working size in pixels.")] = None,
     split: Annotated[str | None, typer.Option(help="recording, blocks or random.")] = None,
-    augment: Annotated[str | None, typer.Option(help="strong, flips or none.")] = None,
+    augment: Annotated[str | None, typer.Option(help="scenes, strong, flips or none.")] = None,
     seed: Annotated[int | None, typer.Option(help="Of everything that is random.")] = None,
     recording: Recording = None,
     profile: Profile = "modern",

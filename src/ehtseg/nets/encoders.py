@@ -58,15 +58,6 @@ class Card:
 
 
 @dataclass(frozen=True, slots=True)
-class FeatureMap:
-    """One output of an encoder, and the stage that computes it."""
-
-    stage: str
-    channels: int
-    reduction: int
-
-
-@dataclass(frozen=True, slots=True)
 class Architecture:
     """How one family of weights files is read: its stages, and what each variant changes."""
 
