@@ -38,7 +38,7 @@ class DataRecipe(_Decisions):
     split_seed: Count | None = None  # draws the sets; None: fit.seed, so that each seed has its own
     n_train: Positive | None = None  # of the training frames, drawn by fit.seed; None: all of them
     size: Positive | None = 256  # the network sees frames of about size x size pixels
-    augment: Literal["none", "flips", "strong", "scenes"] = "strong"
+    augment: Literal["none", "flips", "weak", "strong", "scenes"] = "strong"
     window: Annotated[float, Field(gt=0, le=1)] = 1.0  # of the working size; strong and scenes
     balance: Literal["frames", "recordings"] = "frames"  # what is drawn equally often
 
@@ -132,6 +132,10 @@ class MeasureRecipe(_Decisions):
     max_bpm: Annotated[float, Field(gt=0)] = 360.0  # no second beat sooner than at this rate
     flow: bool = True  # optical flow inside the mask; most of the time where masks are given
     pacing_bpm: Annotated[float, Field(gt=0)] | None = None  # a fact: None where nobody paces
+    movie: bool = True  # overlay.mp4; it costs a second pass that decodes, draws and encodes
+    uncertainty: Literal["none", "sample", "complete"] = "sample"  # masks found in several ways
+    uncertainty_frames: Positive = 180  # of a sample: in stretches spread over the recording
+    other_runs: tuple[str, ...] = ()  # run folders, which then are the ways; else flips, shifts
 
 
 class Recipe(_Decisions):

@@ -18,7 +18,7 @@ from torchvision.transforms.v2 import functional as F
 
 from ehtseg.records import Array
 
-Strength = Literal["none", "flips", "strong", "scenes"]
+Strength = Literal["none", "flips", "weak", "strong", "scenes"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,6 +51,7 @@ class Augmentation:
 def draw(strength: Strength, rng: np.random.Generator) -> Augmentation:
     """Draw what will be done to one frame; reads `rng` and nothing else.
 
+    "weak" is the variety inside one film: a tissue that moves, light and focus that drift.
     For "scenes" it is what "strong" does, to a frame that scenes.py has composed.
     """
     if strength == "none":
@@ -58,6 +59,8 @@ def draw(strength: Strength, rng: np.random.Generator) -> Augmentation:
     flip_x, flip_y = bool(rng.random() < 0.5), bool(rng.random() < 0.5)
     if strength == "flips":
         return Augmentation(flip_x=flip_x, flip_y=flip_y)
+    if strength == "weak":
+        return _weak(rng, flip_x, flip_y)
 
     def now_and_then(share: float, low: float, high: float, otherwise: float = 0.0) -> float:
         drawn = float(rng.uniform(low, high))  # always drawn, so that later draws do not move
@@ -82,6 +85,24 @@ def draw(strength: Strength, rng: np.random.Generator) -> Augmentation:
         low_res=now_and_then(0.3, 0.3, 1.0, otherwise=1.0),
         blur_px=now_and_then(0.4, 0.3, 2.5),
         noise_sd=now_and_then(0.5, 0.0, 0.08),
+        noise_seed=int(rng.integers(2**31)),
+    )
+
+
+def _weak(rng: np.random.Generator, flip_x: bool, flip_y: bool) -> Augmentation:
+    gamma, contrast, scale = (float(g) for g in np.exp(rng.uniform(-1, 1, 3) * (0.2, 0.2, 0.1)))
+    blur_px, is_blurred = float(rng.uniform(0.3, 1.0)), rng.random() < 0.3
+    return Augmentation(
+        gamma=gamma,
+        contrast=contrast,
+        brightness=float(rng.uniform(-0.1, 0.1)),
+        flip_x=flip_x,
+        flip_y=flip_y,
+        angle_deg=float(rng.uniform(-8, 8)),
+        scale=scale,
+        shift=(float(rng.uniform(-0.05, 0.05)), float(rng.uniform(-0.05, 0.05))),
+        blur_px=blur_px if is_blurred else 0.0,
+        noise_sd=float(rng.uniform(0, 0.03)),
         noise_seed=int(rng.integers(2**31)),
     )
 
