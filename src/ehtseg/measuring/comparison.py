@@ -1,9 +1,8 @@
 """Levels of one quantity in several stretches of beats, and how they differ, with 95 % intervals.
 
-Stretches hold values of consecutive beats, mostly as logarithms. Coverage of the intervals on
-first-order processes (lag-1 correlation 0 to 0.9, 20 to 600 beats a stretch): 95 to 98 %. With slow
-wander (lag-1 0.8 to 0.95) under as much noise of single beats: 80 to 93 % at 60 beats, 91 to 96 %
-at 300.
+Stretches hold values of consecutive beats, mostly as logarithms. What the intervals cover, on
+first-order processes and on slow wander under noise of single beats, stands in docs/log.md: 90 to
+98 % from 60 beats a stretch on, and at 20 beats 87 % (slow wander) to 99.9 % (independent beats).
 """
 
 from __future__ import annotations
@@ -14,7 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 from scipy.stats import t as student_t
 
-from ehtseg.measuring.serial import lag1, unbiased_lag1, variance_of_mean
+from ehtseg.measuring.serial import LONGEST_BEATS, lag1, unbiased_lag1, variances_of_means
 from ehtseg.records import Array
 
 SURE = 0.95
@@ -42,15 +41,18 @@ class Estimate:
     high: float = NAN
 
 
-def levels(stretches: Sequence[Array]) -> list[Level]:
-    """The level of each stretch (N_k,); their lag-1 correlation is read from all together."""
-    known = [part for part in stretches if len(part) > 1]
-    powers = [float(np.var(part)) * len(part) for part in known]
-    total = sum(powers)
-    measured = sum(p * lag1(part) for p, part in zip(powers, known, strict=True))
-    n = sum(len(part) for part in known) / max(len(known), 1)
-    rho = unbiased_lag1(measured / total if total > 0 else 0.0, n)
-    return [_level(part, rho) for part in stretches]
+def levels(stretches: Sequence[Array], longest_beats: float = LONGEST_BEATS) -> list[Level]:
+    """The level of each stretch (N_k,); how their beats hang together is read from all.
+
+    Wander with a time constant of up to `longest_beats` counts as spread about the level.
+    """
+    known = [k for k, part in enumerate(stretches) if len(part) > 1]
+    told = variances_of_means([stretches[k] for k in known], longest_beats)
+    spread = dict(zip(known, told, strict=True))
+    return [
+        Level(len(part), float(np.mean(part)) if len(part) else NAN, *spread.get(k, (NAN, 1.0)))
+        for k, part in enumerate(stretches)
+    ]
 
 
 def freedom(variances: Sequence[float], freedoms: Sequence[float]) -> float:
@@ -119,9 +121,3 @@ def steady(stretch: Array) -> bool:
     worth = max(n * (1 - rho) / (1 + rho) - 2, 1.0)
     variance = float(left @ left) / worth / float(place @ place)
     return bool(abs(slope) <= student_t.ppf((1 + STEADY) / 2, worth) * variance**0.5)
-
-
-def _level(part: Array, rho: float) -> Level:
-    if len(part) < 2:
-        return Level(len(part), float(np.mean(part)) if len(part) else NAN, NAN, 1.0)
-    return Level(len(part), float(np.mean(part)), *variance_of_mean(part, rho))

@@ -1,4 +1,4 @@
-"""What makes a number doubtful: flags with reasons, and how uncertain masks reach the parameters.
+"""What makes a number doubtful: flags with reasons.
 
 Each flag is one small pure function of arrays: it gives a `Flag`, or None where all is well. A
 flag never drops anything; the tables keep every frame and beat.
@@ -7,7 +7,7 @@ flag never drops anything; the tables keep every frame and beat.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -69,33 +69,6 @@ def look(image: Array, mask_HW: Array, before: Array | None = None) -> Look:
     _, spread = cv2.meanStdDev(cv2.Laplacian(grey, cv2.CV_16S), mask=inside)
     same = before is not None and np.array_equal(image, before)
     return Look(bright, float(spread[0, 0]) / max(bright, 1.0), same)
-
-
-# --- uncertain masks --------------------------------------------------------------------------
-
-
-def spread(values_KN: Array) -> Array:
-    """SD (N,) over K passes, with K - 1; NaN where fewer than two passes have a value."""
-    known = np.isfinite(values_KN)
-    count = known.sum(0)
-    mean = np.where(known, values_KN, 0).sum(0) / np.maximum(count, 1)
-    squares = np.where(known, (values_KN - mean) ** 2, 0).sum(0)
-    return np.where(count > 1, np.sqrt(squares / np.maximum(count - 1, 1)), np.nan)
-
-
-def parameter_spread(
-    traces_KT: Array, measure: Callable[[Array], Mapping[str, Array | float]]
-) -> dict[str, Array]:
-    """SD of each parameter when the same recording is segmented in K ways.
-
-    traces_KT: K traces of one recording (flips, shifts or several networks). `measure` turns one
-    trace (T,) into parameters by name: a number, or one value a beat for the SAME beats each time.
-    """
-    found = [measure(trace) for trace in traces_KT]
-    return {
-        name: spread(np.array([np.atleast_1d(one[name]) for one in found], float))
-        for name in found[0]
-    }
 
 
 # --- masks ------------------------------------------------------------------------------------
@@ -184,14 +157,24 @@ def doubled_frames(repeats_T: Array, time_s: Array) -> Flag | None:
     return _of_frames("doubled_frames", hit, "a frame repeats the one before it", "warning")
 
 
-def unfamiliar(score: float, threshold: float) -> Flag | None:
-    """A picture unlike those that the network was trained on; both numbers come from `seeing`."""
-    if not score > threshold:
+def unfamiliar(scores_T: Array | None, limit: float | None) -> Flag | None:
+    """Frames unlike those that the network was trained on; scores and limit come from `seeing`.
+
+    None where nobody knows them: for masks of another origin, and for frames that are not scored
+    (NaN).
+    """
+    if scores_T is None or limit is None:
         return None
+    known = np.isfinite(scores_T)
+    strange = np.where(known, scores_T, -math.inf) > limit
+    if not strange.any():
+        return None
+    count, most = int(strange.sum()), float(np.nanmax(scores_T))
     reason = (
-        f"The picture is unlike the training pictures (score {score:.3g}, limit {threshold:.3g})."
+        f"{count} of {int(known.sum())} frames looked at are unlike the training pictures (score "
+        f"up to {most:.3g}, limit {limit:.3g}). Look at the masks before using any number."
     )
-    return Flag("unfamiliar", "warning", f"{reason} Look at the masks before using any number.")
+    return Flag("unfamiliar", "warning", reason, runs(strange))
 
 
 # --- traces and beats -------------------------------------------------------------------------

@@ -7,16 +7,25 @@ are one quantity of consecutive beats, without NaN.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+
 import numpy as np
 from scipy.fft import dct
 from scipy.ndimage import median_filter
+from scipy.optimize import brentq
+from scipy.special import digamma, polygamma
 
 from ehtseg.records import Array
 
 WINDOW_BEATS = 40  # noise is read inside windows of so many beats, which a change spoils singly
 WINDOW_STEP = 10
 LARGEST_LAG1 = 0.97  # more is a drift, not a correlation
-COSINES = (4, 8)  # slowest waves from which slow wander is read: one in 40 beats, so many
+LONGEST_BEATS = 100.0  # time constant of the slowest wander that is reckoned with
+SHORTEST_BEATS, TIME_CONSTANTS = 0.5, 12
+NOISE_SHARES = (0.0, 0.25, 0.5, 0.75)  # of single beats in the variance
+INDEPENDENT = 0.3  # chance, beforehand, that beats are independent
 OUTLIER_BEATS = 19  # a level held for 10 of these beats is no outlier
 OUTLIER_SDS = 4.0
 
@@ -70,22 +79,90 @@ def long_run_variance(values: Array) -> float:
     return variance / (1 - share_of_mean(size, rho)) * (1 + rho) / (1 - rho)
 
 
-def variance_of_mean(values: Array, rho: float) -> tuple[float, float]:
-    """Variance of the mean of values of lag-1 correlation `rho`, and its degrees of freedom.
+@dataclass(frozen=True, slots=True, eq=False)
+class Processes:
+    """G ways in which n beats may hang together: slow wander of so many beats under single noise.
 
-    The larger of two: from `rho`, which is exact for a first-order process; and from the 4 to 8
-    slowest cosine waves in the values, which also sees slow wander below the noise of single beats.
-    Source of the second: Mueller 2007, J. Econometrics 141:1331.
+    Each has the spectrum a + (1 - a) x that of a first-order process, where a is the share of
+    noise of single beats in the variance; the first way is independent beats.
     """
-    n = len(values)
-    share = share_of_mean(n, rho)
-    by_lag1 = float(np.var(values)) / (1 - share) * share if share < 1 else float("inf")
-    count = int(np.clip(n // WINDOW_BEATS, *COSINES))
-    waves = dct(values, norm="ortho")[1 : count + 1]
-    by_waves = float(np.mean(waves**2)) / n
-    if by_waves > by_lag1:
-        return by_waves, float(count)
-    return by_lag1, max(1 / share - 1, 1.0)
+
+    spectra: Array  # (G, n - 1) at the cosine waves of n beats; their mean is about 1
+    of_mean: Array  # (G,) variance of the mean of n beats, as a share of the variance
+    log_prior: Array  # (G,)
+
+
+@lru_cache(maxsize=8)
+def processes(n: int, longest_beats: float) -> Processes:
+    """The ways for n beats; the time constant of the wander is at most `longest_beats`.
+
+    Beforehand, independent beats have 3 of 10 chances; the rest is flat in the logarithm of the
+    time constant but for a weight of its square root, and flat in the share of noise: chosen on
+    simulated beats, so that intervals hold under wander that the data hardly show.
+    """
+    waves = np.pi * np.arange(1, n) / n
+    spectra, of_mean, prior = [np.ones(n - 1)], [1 / n], [INDEPENDENT]
+    taus = np.geomspace(SHORTEST_BEATS, max(longest_beats, SHORTEST_BEATS), TIME_CONSTANTS)
+    weights = taus**0.5 / float(np.sum(taus**0.5)) * (1 - INDEPENDENT) / len(NOISE_SHARES)
+    for tau, weight in zip(taus, weights, strict=True):
+        rho = float(np.exp(-1 / tau))
+        wander = (1 - rho**2) / (1 - 2 * rho * np.cos(waves) + rho**2)
+        for noise in NOISE_SHARES:
+            spectra.append(noise + (1 - noise) * wander)
+            of_mean.append(noise / n + (1 - noise) * share_of_mean(n, rho))
+            prior.append(float(weight))
+    return Processes(np.array(spectra), np.array(of_mean), np.log(prior))
+
+
+def log_likelihood(values: Array, known: Processes) -> tuple[Array, Array]:
+    """Of each way (G,): its log likelihood, and the variance that it gives to the values.
+
+    The cosine waves in the values are independent, each with the variance of the spectrum there;
+    the level, and the size of the variance, are integrated out.
+    Source: Whittle 1953, Ark. Mat. 2:423.
+    """
+    powers = dct(values, norm="ortho")[1:] ** 2
+    size = np.mean(powers / known.spectra, axis=1)
+    return -0.5 * (np.log(known.spectra).sum(1) + len(powers) * np.log(size)), size
+
+
+def variances_of_means(
+    stretches: Sequence[Array], longest_beats: float
+) -> list[tuple[float, float]]:
+    """Of each stretch of beats the variance of its mean, and its degrees of freedom.
+
+    All stretches hang together in one way, which nobody knows: the variance is averaged over the
+    ways, each as likely as the values make it, and the less they agree, the fewer degrees of
+    freedom are left. The two moments of the logarithm are those of an inverse chi-square.
+    Stretches have two values or more; (0, 1) for one that does not vary.
+    """
+    found = {}
+    for k, values in enumerate(stretches):
+        if np.ptp(values) > 0:
+            found[k] = log_likelihood(values, processes(len(values), longest_beats))
+    if not found:
+        return [(0.0, 1.0)] * len(stretches)
+    first = processes(len(stretches[next(iter(found))]), longest_beats)
+    chances = np.sum([likelihood for likelihood, _ in found.values()], axis=0) + first.log_prior
+    chances = np.exp(chances - chances.max())
+    chances /= chances.sum()
+    told = []
+    for k, values in enumerate(stretches):
+        if k not in found:
+            told.append((0.0, 1.0))
+            continue
+        log_variance = np.log(found[k][1] * processes(len(values), longest_beats).of_mean)
+        told.append(_inverse_chi2(log_variance, chances, len(values) - 1))
+    return told
+
+
+def _inverse_chi2(log_variance: Array, chances: Array, free: int) -> tuple[float, float]:
+    """Scale and degrees of freedom of the inverse chi-square with the moments of a mixture."""
+    middle = float(chances @ log_variance)
+    apart = float(chances @ (log_variance - middle) ** 2) + float(polygamma(1, free / 2))
+    middle += float(np.log(free / 2) - digamma(free / 2))
+    half = np.exp(brentq(lambda x: np.log(polygamma(1, np.exp(x)) / apart), -5, 25))
+    return float(np.exp(middle - np.log(half) + digamma(half))), float(2 * half)
 
 
 def without_outliers(values: Array) -> Array:

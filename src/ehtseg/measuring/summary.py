@@ -16,6 +16,7 @@ from ehtseg.measuring.comparison import half_width, levels
 from ehtseg.measuring.kinetics import Meaning, Twitch, durations, table_of_beats
 from ehtseg.measuring.levels import frame_interval_s
 from ehtseg.measuring.mean_beat import MeanBeat
+from ehtseg.measuring.serial import LONGEST_BEATS
 from ehtseg.records import Array
 
 FEWEST_BEATS = 5
@@ -55,10 +56,11 @@ def number(values: Array, limit: Limit = Limit()) -> Number:
     """Middle, spread and 95 % interval of the mean of a quantity over beats; NaN is left out.
 
     The interval is Student's, with the variance of the mean and the degrees of freedom that beats
-    have of which each resembles the one before (comparison.levels).
+    have of which each resembles the one before (comparison.levels). Wander slower than a tenth of
+    the recording counts as its level: the interval is of these beats, not of other days.
 
     >>> round(number(np.array([1.0, 2.0, 3.0, 2.0])).high, 3)
-    3.299
+    3.351
     """
     known = np.asarray(values, float)
     known = known[np.isfinite(known)]
@@ -67,7 +69,7 @@ def number(values: Array, limit: Limit = Limit()) -> Number:
         middle = float(known[0]) if n else NAN
         return Number(n, middle, middle, bias=limit.bias, resolution=limit.resolution)
     mean, sd = float(np.mean(known)), float(np.std(known, ddof=1))
-    half = half_width(levels([known])[0])
+    half = half_width(levels([known], min(n / 10, LONGEST_BEATS))[0])
     middle = float(np.median(known))
     return Number(n, middle, mean, sd, mean - half, mean + half, limit.bias, limit.resolution)
 

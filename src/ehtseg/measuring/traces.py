@@ -7,7 +7,7 @@ that shows contraction is turned so that contraction is UP before it is compared
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, fields
 from typing import Any
 
@@ -81,7 +81,6 @@ def collect(time_s: Array, *records: Iterable[Any], um_per_px: float | None = No
     Raises: UserError where the numbers of frames differ.
     """
     columns: dict[str, Array] = {}
-    texts: dict[str, tuple[str, ...]] = {}
     for rows in map(list, records):
         if len(rows) != len(time_s):
             raise UserError(
@@ -89,15 +88,29 @@ def collect(time_s: Array, *records: Iterable[Any], um_per_px: float | None = No
                 f"{len(rows)}{' of ' + type(rows[0]).__name__ if rows else ''}",
                 "Check that masks and video have the same number of frames.",
             )
-        for name in [field.name for field in fields(rows[0])] if rows else []:
-            values = [getattr(row, name) for row in rows]
-            if isinstance(values[0], str):
-                texts[name] = tuple(values)
-            else:
-                scaled, factor = with_unit(name, um_per_px)
-                columns[scaled] = np.array(values, float) * factor
-    noise = {name: jitter(values) for name, values in columns.items()}
-    return Traces(np.asarray(time_s, float), columns, noise, texts, um_per_px)
+        columns |= columns_of(rows)
+    return as_traces(time_s, columns, um_per_px)
+
+
+def columns_of(rows: Sequence[Any]) -> dict[str, Array]:
+    """Records of frames, all of one dataclass, as columns (T,): numbers as float, words as str."""
+    columns = {}
+    for field in fields(rows[0]) if rows else ():
+        values = [getattr(row, field.name) for row in rows]
+        columns[field.name] = np.array(values, str if isinstance(values[0], str) else float)
+    return columns
+
+
+def as_traces(time_s: Array, columns: Mapping[str, Array], um_per_px: float | None) -> Traces:
+    """Columns (T,) of numbers and words as traces; um and mm² where a scale is known."""
+    texts = {name: tuple(c.tolist()) for name, c in columns.items() if c.dtype.kind == "U"}
+    scaled = {}
+    for name, values in columns.items():
+        if name not in texts:
+            told, factor = with_unit(name, um_per_px)
+            scaled[told] = values * factor
+    noise = {name: jitter(values) for name, values in scaled.items()}
+    return Traces(np.asarray(time_s, float), scaled, noise, texts, um_per_px)
 
 
 def with_unit(name: str, um_per_px: float | None) -> tuple[str, float]:
