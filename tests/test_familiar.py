@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from ehtseg.records import Array
-from ehtseg.seeing.familiar import Signs, signs_of
+from ehtseg.seeing.familiar import Doubts, Signs, signs_of
 from ehtseg.seeing.variants import of_one_network
 
 IMAGE = np.full((64, 96), 200, np.uint8)
@@ -63,3 +63,20 @@ def test_a_mask_in_pieces_is_doubted_by_what_lies_outside_the_largest() -> None:
 
 def test_nothing_found_is_doubted_most() -> None:
     assert signs(dark, np.full((40, 40), 230, np.uint8)).doubt == 1
+
+
+def test_a_recording_is_looked_at_seldom_and_judged_by_the_usual_frame() -> None:
+    blank = np.full((64, 96), 230, np.uint8)
+    doubts = Doubts(of_one_network(dark, None, 0.5), limit=0.2)
+    for index in range(100):
+        doubts.note(index, blank if index == 4 else IMAGE)
+    assert sorted(doubts.found) == [0, 1, 2, 4, 8, 16, 32, 64]
+    assert doubts.found[4] == 1
+    assert doubts.warning() is None
+    by_frame = doubts.by_frame(100)
+    assert np.isnan(by_frame[3])
+    assert by_frame[4] == 1
+    strange = Doubts(of_one_network(hazy, None, 0.5), limit=0.2)
+    strange.note(0, IMAGE)
+    assert "adapt" in str(strange.warning())
+    assert Doubts((), limit=0.2).warning() is None

@@ -10,7 +10,7 @@ Which signs count, and the limit, come from films left out of training: docs/log
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import cv2
 import numpy as np
@@ -51,6 +51,42 @@ def signs_of(variants: Sequence[Variant], image: Array) -> Signs:
         _wholeness(masks[0]),
         float(masks[0].mean()),
     )
+
+
+@dataclass(slots=True, eq=False)
+class Doubts:
+    """The doubts about a recording, from its frames 0, 1, 2, 4, 8, ... while they pass by.
+
+    So seldom that an hour of film costs some twenty looks, and yet its end is seen.
+    """
+
+    variants: Sequence[Variant]
+    limit: float
+    found: dict[int, float] = field(default_factory=dict)  # by the frame's number
+
+    def note(self, index: int, image: Array) -> None:
+        """Look at a frame, uint8 (H, W) or (H, W, 3), if it is one of those."""
+        if index & (index - 1) == 0:
+            self.found[index] = signs_of(self.variants, image).doubt
+
+    def by_frame(self, n_frames: int) -> Array:
+        """The doubts of all frames, float (T,), NaN where nobody looked."""
+        doubts_T = np.full(n_frames, np.nan)
+        for index, doubt in self.found.items():
+            doubts_T[index] = doubt
+        return doubts_T
+
+    def warning(self) -> str | None:
+        """What has to be said of the recording; None where most frames looked at raise no doubt."""
+        usual = float(np.median(list(self.found.values()))) if self.found else 0.0
+        if usual <= self.limit:
+            return None
+        return (
+            f"Unfamiliar picture: in most of {len(self.found)} frames looked at, the mask changes "
+            f"when the picture is mirrored or moved, is a haze, falls into pieces, or is empty "
+            f"(doubt {usual:.2f}, limit {self.limit:.2f}). Do not use these masks unseen; label a "
+            "few frames and adapt the network:  ehtseg adapt"
+        )
 
 
 def _iou(one: Array, other: Array) -> float:
