@@ -20,6 +20,7 @@ from ehtseg.measuring.beats import find_beats
 from ehtseg.measuring.events import Event
 from ehtseg.measuring.quality import Flag
 from ehtseg.measuring.traces import Choice, Traces
+from ehtseg.reporting.batch import write_batch
 from ehtseg.reporting.conclusions import can_conclude, cannot_conclude
 from ehtseg.reporting.figures import thinned, trace_figure, write_figures
 from ehtseg.reporting.how import HOW, how
@@ -28,7 +29,6 @@ from ehtseg.reporting.page import (
     inline_json,
     shown,
     trace_data,
-    write_batch,
     write_page,
 )
 from ehtseg.reporting.report import Clock, Report

@@ -41,6 +41,25 @@ RawMasks = Annotated[
 Fps = Annotated[float | None, typer.Option(help="Frames a second, where the file does not say.")]
 Scale = Annotated[float | None, typer.Option("--um-per-px", help="Micrometres a pixel.")]
 
+Events = Annotated[
+    list[str] | None, typer.Option("--event", help='"00:12:30 isoprenaline 1 uM" (repeatable).')
+]
+Manifest = Annotated[
+    Path | None,
+    typer.Option(help="CSV: file, well, drug, dose, unit; where needed time, pacing, start."),
+]
+Join = Annotated[
+    bool, typer.Option("--join", help="One recording of all files (or of a well's), by their time.")
+]
+Posts = Annotated[
+    str | None,
+    typer.Option(help='The two posts: their masks, or "x,y,w,h;x,y,w,h" in the first frame.'),
+]
+PostGeometry = Annotated[
+    Path | None,
+    typer.Option(help="YAML: size, modulus, stiffness of a post, each with its SD: gives force."),
+]
+
 
 def decided_recipe(
     profile: str, file: Path | None, options: dict[str, dict[str, Any]], settings: list[str] | None

@@ -8,9 +8,14 @@ from typing import Annotated
 import typer
 
 from ehtseg.doors.options import (
+    Events,
     Fps,
+    Join,
+    Manifest,
     Model,
     Out,
+    PostGeometry,
+    Posts,
     RawMasks,
     RecipeFile,
     Scale,
@@ -62,9 +67,11 @@ def analyse(
     ] = None,
     fps: Fps = None,
     um_per_px: Scale = None,
-    event: Annotated[
-        list[str] | None, typer.Option(help='"00:12:30 isoprenaline 1 uM" (repeatable).')
-    ] = None,
+    event: Events = None,
+    manifest: Manifest = None,
+    join: Join = False,
+    posts: Posts = None,
+    post_geometry: PostGeometry = None,
     raw_masks: RawMasks = False,
     recipe: RecipeFile = None,
     settings: Settings = None,
@@ -74,6 +81,7 @@ def analyse(
     from ehtseg.jobs.analyse import analyse as analyse_videos
     from ehtseg.jobs.recording import Facts
     from ehtseg.measuring.events import read_event
+    from ehtseg.measuring.force import read_post
     from ehtseg.recipe import make_recipe, read_recipe, setting
     from ehtseg.seeing.shipped import chosen_run
 
@@ -86,7 +94,15 @@ def analyse(
         {"segment": {"clean": False}} if raw_masks else {},
         *(setting(text) for text in settings or []),
     )
-    facts = Facts(fps, um_per_px, tuple(read_event(text) for text in event or []))
+    facts = Facts(
+        fps,
+        um_per_px,
+        tuple(read_event(text) for text in event or []),
+        manifest=manifest,
+        join=join,
+        posts=posts,
+        post=read_post(post_geometry) if post_geometry else None,
+    )
     with bar("frames") as tick:
         results = analyse_videos(
             videos, out, run=run, masks=masks, recipe=decided, facts=facts, progress=tick

@@ -9,14 +9,17 @@ from pathlib import Path
 from typing import Any, Literal
 
 from ehtseg.jobs.analysis import FILES, Analyst, edits_of, write_analysis
+from ehtseg.jobs.joining import Lines, lines_of, recordings_of
 from ehtseg.jobs.places import ANALYST, is_same, output_folders, read_record
+from ehtseg.jobs.plate import plate_of
 from ehtseg.jobs.recording import Facts, Recording
 from ehtseg.jobs.segment import decide_means, find_sources
 from ehtseg.jobs.sight import Sight, by_masks, by_network
 from ehtseg.reading.video import Progress
 from ehtseg.recipe import Recipe
 from ehtseg.records import UserError
-from ehtseg.reporting.page import write_batch
+from ehtseg.reporting.batch import write_batch
+from ehtseg.reporting.plate import Plate
 from ehtseg.seeing.engines import memory_watched
 from ehtseg.seeing.machine import machine_facts
 from ehtseg.seeing.run_folder import RunFolder
@@ -48,26 +51,37 @@ def analyse(
     """Analyse recordings (files, folders, globs) into one folder each, below `out`.
 
     Masks come from a trained network (`run`, else the shipped model) or are given (`masks`: see
-    `masks_of`). A recording
-    that fails does not stop the others; one whose results are there already, made from the same
-    files with the same settings, is left as it is. summary.csv and index.html tell of all
-    recordings in `out`.
+    `masks_of`). A recording that fails does not stop the others; one whose results are there
+    already, made from the same files with the same settings, is left as it is. summary.csv and
+    index.html tell of all recordings in `out`; with a manifest (`facts`) also of its wells.
 
-    Raises: UserError for a run folder that cannot be used, an `out` that cannot be a folder, and
-    where there is no recording at all.
+    Raises: UserError for a run folder that cannot be used, an `out` that cannot be a folder, a
+    manifest with lines that mean nothing, and where there is no recording at all.
     """
     sources, unread = find_sources(videos)
     failed = [AnalyseResult(one.source, "failed", reason=one.reason) for one in unread]
     sight = _sight(run, masks, recipe, len(sources) == 1)
     analyst = Analyst(sight, (recipe or Recipe()).measure)
-    recordings = [Recording((source,), facts or Facts()) for source in sources]
+    told = facts or Facts()
+    lines = lines_of(told.manifest, sources) if told.manifest else ()
+    recordings = recordings_of(sources, told, lines)
     folders = output_folders([one.place for one in recordings], Path(out), ANALYST)
     results = [
         _analyse_one(analyst.paced(one.pacing_bpm), one, folder, progress)
         for one, folder in zip(recordings, folders, strict=True)
     ]
-    write_batch(_records(Path(out)), Path(out))
+    plate = _plate(lines, recordings, results) if lines else None
+    write_batch(_records(Path(out)), Path(out), plate)
     return results + failed
+
+
+def _plate(
+    lines: Lines, recordings: Sequence[Recording], results: Sequence[AnalyseResult]
+) -> Plate:
+    named = {file for _, file in lines}
+    strangers = sum(not named.intersection(one.files) for one in recordings)
+    done = [(one.folder, one.record) for one in results if one.folder and one.record]
+    return plate_of(lines, done, strangers)
 
 
 def _sight(

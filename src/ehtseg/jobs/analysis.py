@@ -21,6 +21,7 @@ from ehtseg.jobs.recording import Facts, Recording, about, look_at
 from ehtseg.jobs.sight import Seen, Sight
 from ehtseg.jobs.watch import NOMINAL_FPS, Watched, watch
 from ehtseg.measuring.edits import Edit, read_edits, start_file
+from ehtseg.measuring.traces import Traces
 from ehtseg.reading.joined import Joined
 from ehtseg.reading.video import Progress, Video
 from ehtseg.recipe import MeasureRecipe
@@ -103,7 +104,11 @@ def make_report(
     said = conclude(traces, clock, analyst.recipe, edits, events)
     return Report(
         name=name,
-        recording={**about(video), "n_frames": len(watched.times_s)},
+        recording={
+            **about(video),
+            "n_frames": len(watched.times_s),
+            "end_s": _end_s(traces, clock),
+        },
         masks=seen.words,
         clock=clock,
         traces=traces,
@@ -123,6 +128,12 @@ def make_report(
         shown=watched.shown,
         made_with={"settings": analyst.settings(facts), "versions": machine_facts()},
     )
+
+
+def _length(traces: Traces, clock: Clock) -> dict[str, Any]:
+    """Number of frames and the time of the last one, None where nobody knows the rate."""
+    count = len(traces.time_s)
+    return {"n_frames": count, "end_s": float(traces.time_s[-1]) if clock.is_known else None}
 
 
 def _keep_edits(folder: Path, beside: Path) -> None:

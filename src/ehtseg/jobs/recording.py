@@ -17,18 +17,20 @@ from ehtseg.reading.video import Video, open_video
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Facts:
-    """What the user says of a recording; a fact has no default."""
+    """What the user says of recordings, or of one of them; a fact has no default."""
 
     fps: float | None = None
     um_per_px: float | None = None
     events: tuple[Event, ...] = ()
     marks: tuple[tuple[Path, Event], ...] = ()  # events at a time in one of the files
+    manifest: Path | None = None  # which file is which well, drug and dose
+    join: bool = False  # the files are one recording, or with a manifest those of a well
     posts: str | None = None  # masks or two boxes: see `jobs/posts.py`
     post: Post | None = None  # size and stiffness of the posts
 
     @property
     def settings(self) -> dict[str, Any]:
-        """All of it as a record holds it."""
+        """All that the results of one recording depend on, as its record holds it."""
         return {
             "fps_given": self.fps,
             "um_per_px_given": self.um_per_px,
@@ -91,7 +93,7 @@ def look_at(sight: Sight, video: Video | Joined) -> Seen:
         return sight.look_at(video)
     seen = {part.path: sight.look_at(part) for part in video.parts}
     return Seen(
-        video.in_turn(lambda part: seen[part.path].pairs),
+        lambda behind: video.in_turn(lambda part: seen[part.path].pairs(behind)),
         "; ".join(dict.fromkeys(one.words for one in seen.values())),
         tuple(path for one in seen.values() for path in one.paths),
         any(one.one_mask for one in seen.values()),

@@ -1,4 +1,4 @@
-"""One HTML page for each recording and one for a batch: complete in themselves, offline, printable.
+"""The HTML page of one recording: complete in itself, offline, printable.
 
 Pictures, data and script stand inside the page. Everything that comes from a user is escaped by
 the template engine; the data block escapes `<` as JSON allows.
@@ -17,11 +17,11 @@ import numpy as np
 from jinja2 import Environment, PackageLoader, StrictUndefined, select_autoescape
 from PIL import Image
 
-from ehtseg.records import Array, written_whole
+from ehtseg.records import Array
 from ehtseg.reporting.conclusions import measured_by
 from ehtseg.reporting.figures import label, relaxed_level, thinned
 from ehtseg.reporting.report import Report
-from ehtseg.reporting.tables import cell, write_rows
+from ehtseg.reporting.tables import cell
 
 MOST_POINTS = 60_000  # of the zoomable trace; longer ones keep lowest and highest of each bin
 LARGEST_PX = 900  # side of the picture in the page
@@ -32,10 +32,6 @@ BEAT_COLUMNS = (  # beginnings of the columns of beats.csv that stand in the pag
 EFFECT_COLUMNS = (
     "event", "quantity", "verdict", "before", "after", "change_pct", "low_pct", "high_pct",
     "half_time_s", "recovered_pct", "reason",
-)  # fmt: skip
-HEADLINES = (
-    "beat_rate_bpm", "beat_rate_per_1000_frames", "cv_rr", "amplitude_um", "amplitude_px", "fs_pct",
-    "ttp10_ms", "ttp10_frames", "cd50_ms", "cd50_frames", "rt50_ms", "rt50_frames",
 )  # fmt: skip
 
 
@@ -55,26 +51,10 @@ def write_page(report: Report, path: Path) -> None:
     path.write_text(page.render(context), encoding="utf-8")
 
 
-def write_batch(records: list[tuple[str, dict[str, Any]]], out: Path) -> None:
-    """summary.csv and index.html of all recordings in `out`; (folder name, record.json) each."""
-    with written_whole(out / "summary.csv") as beside:
-        write_rows(beside, (record["summary"] for _, record in records), ("recording",))
-    page = templates().get_template("batch.html.j2")
-    with written_whole(out / "index.html") as beside:
-        text = page.render({"records": records, "columns": told_of(records)})
-        beside.write_text(text, encoding="utf-8")
-
-
 def beat_columns(report: Report) -> list[str]:
     """The columns of beats.csv that a page is wide enough for."""
     present = list(report.beats[0]) if report.beats else []
     return [name for name in present if name.startswith(BEAT_COLUMNS)]
-
-
-def told_of(records: list[tuple[str, dict[str, Any]]]) -> list[str]:
-    """The parameters that a batch's page shows: those of `HEADLINES` that some recording has."""
-    present = {name for _, record in records for name in record["summary"]}
-    return [name for name in HEADLINES if name in present]
 
 
 def trace_data(report: Report) -> dict[str, Any]:
