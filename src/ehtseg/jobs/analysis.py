@@ -104,11 +104,7 @@ def make_report(
     said = conclude(traces, clock, analyst.recipe, edits, events)
     return Report(
         name=name,
-        recording={
-            **about(video),
-            "n_frames": len(watched.times_s),
-            "end_s": _end_s(traces, clock),
-        },
+        recording={**about(video), **_length(traces, clock)},
         masks=seen.words,
         clock=clock,
         traces=traces,
