@@ -7,7 +7,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, Literal
 
 from matplotlib.figure import Figure
@@ -47,21 +46,13 @@ class Picture:
 
 
 @dataclass(frozen=True, slots=True)
-class Photo:
-    """A picture that lies beside the page as a PNG file."""
-
-    path: Path
-    title: str
-
-
-@dataclass(frozen=True, slots=True)
 class Points:
     """Sentences, each of which stands for itself."""
 
     sentences: tuple[str, ...]
 
 
-Block = str | Points | Table | Picture | Photo
+Block = str | Points | Table | Picture
 
 
 @dataclass(frozen=True, slots=True)

@@ -18,7 +18,7 @@ import matplotlib as mpl
 from matplotlib.figure import Figure
 
 from ehtseg.records import written_whole
-from ehtseg.reporting.document import Block, Document, Photo, Picture, Points, Table
+from ehtseg.reporting.document import Block, Document, Picture, Points, Table
 from ehtseg.reporting.figures import STYLE
 from ehtseg.reporting.page import templates
 from ehtseg.reporting.tables import write_rows
@@ -50,13 +50,13 @@ def html(document: Document, drawn: dict[str, str]) -> str:
     context: dict[str, Any] = {
         "document": document,
         "kind": lambda block: type(block).__name__,
-        "address": lambda block: _address(block, drawn),
+        "address": lambda block: _address(drawn[block.name]),
     }
     return page.render(context)
 
 
 def markdown(document: Document) -> str:
-    """The document as Markdown; figures and pictures are named by their files."""
+    """The document as Markdown; figures are named by their files."""
     parts = [f"# {_escaped(document.title)}", _escaped(document.subtitle)]
     for section in document.sections:
         parts.append(f"## {_escaped(section.title)}")
@@ -70,8 +70,6 @@ def as_markdown(block: Block) -> str:
         return _escaped(block)
     if isinstance(block, Points):
         return "\n".join(f"- {_escaped(sentence)}" for sentence in block.sentences)
-    if isinstance(block, Photo):
-        return f"![{_escaped(block.title)}](panels/{block.path.name})"
     if isinstance(block, Picture):
         shown = f"![{_escaped(block.title)}](figures/{block.name}.svg)"
         return _joined(f"**{_escaped(block.title)}**", shown, _escaped(block.note))
@@ -89,13 +87,9 @@ def as_svg(figure: Figure) -> str:
     return file.getvalue()
 
 
-def _address(block: Picture | Photo, drawn: dict[str, str]) -> str:
-    """The address of a picture that holds the picture itself."""
-    if isinstance(block, Photo):
-        kind, content = "image/png", block.path.read_bytes()
-    else:
-        kind, content = "image/svg+xml", drawn[block.name].encode()
-    return f"data:{kind};base64,{base64.b64encode(content).decode()}"
+def _address(svg: str) -> str:
+    """The address of a figure that holds the figure itself."""
+    return f"data:image/svg+xml;base64,{base64.b64encode(svg.encode()).decode()}"
 
 
 def _forget_others(folder: Path, document: Document) -> None:

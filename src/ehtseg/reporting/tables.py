@@ -52,8 +52,8 @@ def frame_rows(report: Report) -> Iterable[dict[str, Any]]:
 def summary_row(report: Report) -> dict[str, Any]:
     """The row of a recording in summary.csv.
 
-    A parameter has six columns: its median under its own name, then _n, _sd, _low95, _high95
-    and _resolution.
+    A parameter has seven columns: its median under its own name, then _n, _sd, _low95, _high95,
+    _sd_masks and _resolution.
     """
     known = ("n_frames", "fps", "um_per_px")
     accepted = sum(bool(beat["accepted"]) for beat in report.beats)
@@ -69,7 +69,7 @@ def summary_row(report: Report) -> dict[str, Any]:
     for parameter in report.parameters:
         name = parameter["parameter"]
         row[name] = parameter["median"]
-        others = ("n", "sd", "low95", "high95", "resolution")
+        others = ("n", "sd", "low95", "high95", "sd_masks", "resolution")
         row |= {f"{name}_{what}": parameter[what] for what in others}
     return row
 

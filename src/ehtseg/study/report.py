@@ -1,0 +1,161 @@
+"""The report of a study, built from its tidy results and nothing else.
+
+`write_report` gives report.html, report.md, figures/ and tables/; the same results give the same
+bytes. Sections stand in report_*.py, the verdicts on the paper's claims in verdicts.py.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+from ehtseg.reporting.document import Block, Document, Line, Picture, Points, Section, table
+from ehtseg.reporting.study_figures import examples, in_style
+from ehtseg.reporting.study_page import write_document
+from ehtseg.study.convergence import GOOD
+from ehtseg.study.found import Found, found_in
+from ehtseg.study.levels import label
+from ehtseg.study.report_cells import slug
+from ehtseg.study.report_contrasts import claim_section, contrast_section, contrasts_at, tally_of
+from ehtseg.study.report_designs import level_sections
+from ehtseg.study.report_pixels import pixel_sections
+from ehtseg.study.report_scores import paper_section, place_sections, shown_nothing
+from ehtseg.study.report_training import collapse_section, runs_section, training_section
+from ehtseg.study.results import KEY_CHARACTERS, read_examples, read_results
+from ehtseg.study.verdicts import Claim, claims
+
+HOW = (
+    "One epoch is one pass over the training images that the scale asks for; the headline is the "
+    "last epoch, the best epoch on validation stands beside it.",
+    "Scores are computed image by image at the size of the image, averaged over the images of a "
+    "recording first, then over recordings; trainings with other seeds are repeats, not units.",
+    "Intervals of 95 %: Student's t on means of units below 20 units, two-level BCa bootstrap "
+    "(units, then seeds) from 20; none from one unit. Shares of runs: Wilson; their differences: "
+    "Newcombe.",
+    "Tests of contrasts: all flips of signs up to 15 units, else Wilcoxon, paired by unit; Holm "
+    "over the contrasts of a place; equality by two one-sided tests at 0.005.",
+    f"Steps to a validation Dice of {GOOD}: first epoch that shows it; runs that never do are "
+    "censored at the end of their budget.",
+    "runs.csv, results.csv, curves.csv, thresholds.csv and reliability.csv hold every number that "
+    "this page is made from; tables/ and figures/ hold its parts. Seconds are in timings.csv.",
+)
+
+
+def write_report(folder: Path) -> Path:
+    """Write the report of a study into the folder of its results; returns the page.
+
+    Raises: UserError for a folder without tidy results, or of a study unknown to this version.
+    """
+    with in_style():
+        return write_document(document_of(found_in(read_results(folder)), folder), folder)
+
+
+def document_of(found: Found, folder: Path) -> Document:
+    """Everything that is told of a study; `folder` may hold example pictures."""
+    judged = claims(found)
+    sections = [
+        _short(found, judged),
+        *paper_section(found),
+        claim_section(found, judged),
+        *contrast_section(found),
+        *level_sections(found),
+        *place_sections(found),
+        *training_section(found),
+        *collapse_section(found),
+        *pixel_sections(found),
+        *_example_sections(found, folder),
+        *runs_section(found),
+        _missing_section(found),
+        Section("How each number was made", (Points(HOW), *_made_with(found))),
+    ]
+    subtitle = f"Study “{found.study.name}” at the scale “{found.scale}”. {_count(found)}"
+    return Document(found.study.question, subtitle, tuple(sections))
+
+
+def _short(found: Found, judged: tuple[Claim, ...]) -> Section:
+    """The answer in a few sentences, with what was expected."""
+    before = (
+        f"Asked: {found.study.outcome}.",
+        f"Expected, written down before any result: {found.study.expected}",
+    )
+    said = [f"{claim.name} ({claim.text[:-1]}): {claim.outcome}." for claim in judged]
+    planned = [(label(one), label(other)) for one, other in found.study.contrasts]
+    for place in found.places:
+        idle = shown_nothing(found, place)
+        if idle:
+            said.append(
+                f"{place}: {len(idle)} of {len(found.rows)} rows do not beat a copied training "
+                "mask and have shown nothing there."
+            )
+        compared = contrasts_at({row: found.table(row, place) for row in found.rows}, planned)
+        if compared:
+            said.append(tally_of(compared, place, found.unit))
+    lost = found.missing()
+    if lost:
+        said.append(f"{len(lost)} planned runs have no scores; they are listed at the end.")
+    if found.stand_ins:
+        said.append(
+            f"{len(found.stand_ins)} rows ran from random weights, because ImageNet weights could "
+            "not be had; they are labelled, stand apart and answer nothing about transfer."
+        )
+    return Section("In short", (Points(before), Points(tuple(said))))
+
+
+def _missing_section(found: Found) -> Section:
+    """What was not run, failed or skipped."""
+    columns = ("row", "seed", "what happened", "reason")
+    lines = [
+        Line(
+            (each.row, str(each.seed), each.status, each.reason or "–"),
+            {"row": each.row, "seed": each.seed, "status": each.status, "reason": each.reason},
+        )
+        for each in found.missing()
+    ]
+    words = ("what happened", "reason")
+    blocks: list[Block] = [
+        *table("missing", "Planned runs without scores", columns, lines, "", words)
+    ]
+    absent = [each.label for each in found.study.data.score if each.label not in found.places]
+    blocks += [f"Not scored: {', '.join(absent)}."] if absent else []
+    blocks += [
+        f"From random weights for want of ImageNet weights: {row}." for row in found.stand_ins
+    ]
+    return Section(
+        "Not run, failed or skipped", tuple(blocks or ["Every planned run was carried out."])
+    )
+
+
+def _example_sections(found: Found, folder: Path) -> list[Section]:
+    """One frame a place, as every row sees it, beside the picture and its true outline."""
+    blocks: list[Block] = []
+    rows = (*found.rows, *found.stand_ins)
+    names = {str(key)[:KEY_CHARACTERS]: row for row in rows for key in found.runs(row)["key"]}
+    for (place, image), paths in read_examples(folder).items():
+        shown = {names[key]: paths[key] for key in paths if key in names}
+        if {"image", "truth"} <= set(paths) and shown:
+            ordered = {row: shown[row] for row in rows if row in shown}
+            pictures = {image: paths["image"], **ordered}
+            loaded = {name: np.asarray(Image.open(path)) for name, path in pictures.items()}
+            figure = examples(loaded, np.asarray(Image.open(paths["truth"])))
+            name = f"examples_{slug(place)}_{slug(image)}"
+            note = "Probability from black (0) to white (1); the line is the outline of the mask."
+            blocks.append(Picture(name, f"One frame of {place}", figure, note))
+    return [Section("What each row sees", tuple(blocks))] if blocks else []
+
+
+def _made_with(found: Found) -> tuple[Block, ...]:
+    """What study.json says of command, versions and data."""
+    facts = found.results.facts
+    told = [f"Command: {facts['command']}"] if "command" in facts else []
+    for name in ("versions", "machine", "data"):
+        inner = facts.get(name)
+        if isinstance(inner, dict):
+            told.append(f"{name}: " + "; ".join(f"{key} {inner[key]}" for key in sorted(inner)))
+    return (Points(tuple(told)),) if told else ()
+
+
+def _count(found: Found) -> str:
+    planned, lost = len(found.study.plan(found.scale)), len(found.missing())
+    return f"{planned - lost} of {planned} planned runs; {len(found.places)} places."

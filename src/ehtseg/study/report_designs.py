@@ -1,0 +1,195 @@
+"""What single designs are about: depth of transfer, number of labels, leakage of a split."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from ehtseg.reporting.document import Block, Line, Picture, Section, table
+from ehtseg.reporting.study_figures import Mark, lines
+from ehtseg.study.found import OPPONENTS, Found
+from ehtseg.study.intervals import Interval, interval
+from ehtseg.study.levels import STAGES, Row, label
+from ehtseg.study.report_cells import mark_of, score_cell, slug
+from ehtseg.study.statistics import Table
+from ehtseg.study.verdicts import unseen
+from ehtseg.study.words import say_interval
+
+NO_STAGE = "no stage"
+RANDOM, BLOCKS = "random frames", "time blocks"
+
+
+def level_sections(found: Found) -> list[Section]:
+    """The sections that a design asks for by its levels; none for the others."""
+    return [*_depth(found), *_labels(found), *_leakage(found)]
+
+
+def series_of(found: Found, place: str, levels: Sequence[str]) -> dict[str, list[Mark]]:
+    """Dice over the levels of a factor, one series for each combination of the other levels."""
+    series: dict[str, list[Mark]] = {}
+    for row in found.study.rows:
+        level = next((each for each in row if each in levels), None)
+        scores = found.table(label(row), place)
+        if level is not None and scores is not None:
+            name = label(tuple(each for each in row if each != level))
+            series.setdefault(name, []).append(mark_of(level, scores))
+    for marks in series.values():
+        marks.sort(key=lambda mark: levels.index(mark.label))
+    return series
+
+
+def _depth(found: Found) -> list[Section]:
+    """Dice against the number of stages that are transferred, and of those also frozen."""
+    if not any(NO_STAGE in row for row in found.study.rows):
+        return []
+    blocks: list[Block] = []
+    levels = [str(k) for k in (0, *STAGES)]
+    for place in found.places:
+        series = {
+            "transferred": _stages(found, place, ""),
+            "transferred and frozen": _stages(found, place, ", frozen"),
+        }
+        series = {name: marks for name, marks in series.items() if marks}
+        if series:
+            blocks += _drawn(
+                f"depth_{slug(place)}", f"Depth of transfer, {place}", levels, series,
+                "encoder stages from ImageNet",
+            )  # fmt: skip
+    return [Section("Depth of transfer", tuple(blocks))] if blocks else []
+
+
+def _stages(found: Found, place: str, suffix: str) -> list[Mark]:
+    marks = []
+    for k in (0, *STAGES):
+        level = f"stages to {k}{suffix}" if k else NO_STAGE
+        rows = [row for row in found.study.rows if level in row]
+        scores = found.table(label(rows[0]), place) if rows else None
+        if scores is not None:
+            marks.append(mark_of(str(k), scores))
+    return marks
+
+
+def _labels(found: Found) -> list[Section]:
+    """Dice against the number of labelled frames, opponents with the same frames beside it."""
+    counts = [each for each in found.study.factors.get("labels", ()) if each.endswith("labels")]
+    blocks: list[Block] = []
+    for place in found.places if counts else ():
+        series = series_of(found, place, counts)
+        if series:
+            series |= _opponents_over(found, place, counts)
+            title = f"Dice against labelled frames, {place}"
+            blocks += _drawn(f"labels_{slug(place)}", title, counts, series, "labelled frames")
+    return [Section("Label efficiency", tuple(blocks))] if blocks else []
+
+
+def _opponents_over(found: Found, place: str, levels: Sequence[str]) -> dict[str, list[Mark]]:
+    """Opponents fitted on the frames of the first row that has each level."""
+    series: dict[str, list[Mark]] = {}
+    for model in ("mean_mask", "nearest_mask"):
+        marks = []
+        for level in levels:
+            rows = [r for r in map(label, found.study.rows) if level in r.split(", ")]
+            row = next((row for row in rows if row in found.rows), None)
+            opponent = found.opponent(row, place, model) if row else None
+            if opponent is not None:
+                marks.append(mark_of(level, opponent, "opponent"))
+        if marks:
+            series[OPPONENTS[model]] = marks
+    return series
+
+
+def _drawn(
+    name: str, title: str, levels: Sequence[str], series: dict[str, list[Mark]], x_label: str
+) -> list[Block]:
+    """The same numbers as lines and as a table."""
+    rows = [
+        Line(
+            (each, mark.label, f"{mark.estimate:.4f}", _span(mark)),
+            {
+                "series": each, x_label: mark.label, "dice": mark.estimate, "low95": mark.low,
+                "high95": mark.high, "lowest_seed": min(mark.singles, default=mark.estimate),
+                "highest_seed": max(mark.singles, default=mark.estimate),
+            },
+            mark.tone,
+        )
+        for each, marks in series.items()
+        for mark in marks
+    ]  # fmt: skip
+    note = "Line: 95 % interval over units; where there is one unit, short ticks: trainings."
+    columns = ("series", x_label, "Dice", "interval or range")
+    figure = lines(levels, series, (x_label, "Dice"))
+    return [Picture(name, title, figure, note), *table(name, title, columns, rows)]
+
+
+def _span(mark: Mark) -> str:
+    if not np.isnan(mark.low):
+        return f"({mark.low:.4f} to {mark.high:.4f})"
+    return f"[{min(mark.singles):.4f} to {max(mark.singles):.4f}]" if mark.singles else ""
+
+
+def _leakage(found: Found) -> list[Section]:
+    """How much of a score is memory of the film: random frames minus what was never seen."""
+    pairs = [
+        (row, tuple(BLOCKS if level == RANDOM else level for level in row))
+        for row in found.study.rows
+        if RANDOM in row
+    ]
+    own = [place for place in found.places if found.is_own(place)]
+    if not pairs or not own:
+        return []
+    rows = [line for pair in pairs for line in _leaks(found, pair, own[0])]
+    note = (
+        "Leakage: Dice on the test frames of the random split, minus Dice elsewhere by the same "
+        "trainings (for the last block in time: by those of the split into blocks). Interval over "
+        "recordings, or the range of trainings in square brackets, as in the tables of scores. "
+        "Places follow different mask conventions, and none is averaged with another."
+    )
+    columns = ("network", "against", "Dice, random frames", "Dice there", "leakage")
+    blocks: list[Block] = [*table("leakage", "Leakage", columns, rows, note)]
+    levels = [f"{own[0]}, {RANDOM}", f"{own[0]}, {BLOCKS}", *unseen(found)]
+    series = {label(_without(pair[0])): _steps(found, pair, own[0], levels) for pair in pairs}
+    series = {name: marks for name, marks in series.items() if marks}
+    figure = lines(levels, series, ("where it was scored", "Dice"))
+    blocks.append(Picture("leakage", "From the film's own frames to other recordings", figure))
+    return [Section("Leakage", tuple(blocks))] if rows else []
+
+
+def _leaks(found: Found, pair: tuple[Row, Row], own: str) -> list[Line]:
+    """One line a place: what a network's score loses there."""
+    at_home = found.table(label(pair[0]), own)
+    if at_home is None:
+        return []
+    targets = [(f"{own}, {BLOCKS}", found.table(label(pair[1]), own))]
+    targets += [(place, found.table(label(pair[0]), place)) for place in unseen(found)]
+    return [
+        _leak(label(_without(pair[0])), name, at_home, there)
+        for name, there in targets
+        if there is not None
+    ]
+
+
+def _leak(name: str, against: str, at_home: Table, there: Table) -> Line:
+    seeds = [seed for seed in at_home.seeds if seed in there.seeds]
+    chosen = [[each.seeds.index(seed) for seed in seeds] for each in (at_home, there)]
+    gap_US = at_home.values.mean(axis=0)[chosen[0]] - there.values[:, chosen[1]]
+    leak = Table(there.units, tuple(seeds), gap_US)
+    known: Interval = interval(gap_US)
+    shown = (name, against, score_cell(at_home), score_cell(there), score_cell(leak))
+    values = {
+        "network": name, "against": against, "dice_random_frames": float(at_home.values.mean()),
+        "dice_there": float(there.values.mean()), "leakage": known.estimate, "low95": known.low,
+        "high95": known.high, "units": known.units, "in words": say_interval(known),
+    }  # fmt: skip
+    return Line(shown, values)
+
+
+def _steps(found: Found, pair: tuple[Row, Row], own: str, levels: Sequence[str]) -> list[Mark]:
+    tables = [found.table(label(pair[0]), own), found.table(label(pair[1]), own)]
+    tables += [found.table(label(pair[0]), place) for place in unseen(found)]
+    both = zip(levels, tables, strict=True)
+    return [mark_of(level, scores) for level, scores in both if scores is not None]
+
+
+def _without(row: Row) -> Row:
+    return tuple(level for level in row if level not in (RANDOM, BLOCKS))

@@ -1,0 +1,197 @@
+"""What the probabilities of a study mean: thresholds with their plateau, certainty, calibration."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from ehtseg.records import Array
+from ehtseg.reporting.document import Block, Line, Picture, Section, table
+from ehtseg.reporting.study_figures import Curve, reliability_panels, threshold_panels
+from ehtseg.study.found import STAND_IN, Found
+from ehtseg.study.report_cells import NONE, mean_of, slug, values_of
+from ehtseg.study.results import select
+
+PLATEAU = 0.005  # Dice below the highest at which a threshold still belongs to the plateau
+STEP = 0.01  # between thresholds
+CERTAINTY = {
+    "undecided": "undecided",
+    "near outline": "undecided_near_outline",
+    "ECE": "ece",
+    "Brier": "brier",
+    "NLL": "nll",
+    "undecided, T": "undecided_calibrated",
+    "near outline, T": "undecided_near_outline_calibrated",
+    "ECE, T": "ece_calibrated",
+    "NLL, T": "nll_calibrated",
+}
+WARNING = (
+    "A threshold or a share of undecided pixels means nothing across losses: focal loss pulls "
+    "probabilities towards 0.5 even where a pixel is as good as certain. Compare rows of one loss."
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Plateau:
+    """Where Dice is as good as its best: thresholds around it, without a gap."""
+
+    best: float  # the highest Dice
+    at: float  # its threshold
+    low: float
+    high: float
+
+    @property
+    def width(self) -> float:
+        """How wide it is, in probability."""
+        return self.high - self.low + STEP
+
+
+def plateau(thresholds: Array, dice: Array) -> Plateau:
+    """The thresholds around the best one at which Dice lies within 0.005 of it.
+
+    >>> plateau(np.array([0.1, 0.2, 0.3, 0.4]), np.array([0.9, 0.8, 0.897, 0.9001]))
+    Plateau(best=0.9001, at=0.4, low=0.3, high=0.4)
+    """
+    peak = int(dice.argmax())
+    outside = np.flatnonzero(dice < dice[peak] - PLATEAU)
+    first = max([int(i) for i in outside if i < peak], default=-1) + 1
+    last = min([int(i) for i in outside if i > peak], default=len(dice)) - 1
+    values = (dice[peak], thresholds[peak], thresholds[first], thresholds[last])
+    return Plateau(*(float(each) for each in values))
+
+
+def pixel_sections(found: Found) -> list[Section]:
+    """Dice against threshold, certainty and calibration, place by place."""
+    rows = [*found.rows, *found.stand_ins]
+    sections = []
+    for place in found.places:
+        blocks = [*_threshold_blocks(found, rows, place), *_calibration_blocks(found, rows, place)]
+        if blocks:
+            sections.append(Section(f"Probabilities: {place}", (WARNING, *blocks)))
+    return sections
+
+
+def _threshold_blocks(found: Found, rows: Sequence[str], place: str) -> list[Block]:
+    curves = {row: _threshold_curves(found, row, place) for row in rows}
+    curves = {row: runs for row, runs in curves.items() if runs}
+    if not curves:
+        return []
+    flats = {row: plateau(runs[0].x, _mean(runs)) for row, runs in curves.items()}
+    chosen = {row: found.runs(row)["threshold"].tolist() for row in curves}
+    spans = {row: (flat.low, flat.high) for row, flat in flats.items()}
+    lines = [_threshold_line(found, row, place, flat) for row, flat in flats.items()]
+    columns = (
+        "row", "best Dice", "at", "plateau", "width", "chosen", "Dice, chosen", "Dice at 0.4",
+        "Dice at 0.5", "Dice at 0.9",
+    )  # fmt: skip
+    note = (
+        f"Plateau: thresholds around the best one at which Dice lies within {PLATEAU} of it. "
+        "Chosen: on the validation frames of each training, lowest and highest. The best threshold "
+        "of a place is known only afterwards."
+    )
+    figure = threshold_panels(curves, spans, chosen)
+    title = f"Dice against threshold, {place}"
+    below = "Shaded: the plateau. Ticks at the bottom: thresholds chosen on validation frames."
+    return [
+        Picture(f"thresholds_{slug(place)}", title, figure, below),
+        *table(f"thresholds_{slug(place)}", f"Thresholds: {place}", columns, lines, note),
+    ]
+
+
+def _calibration_blocks(found: Found, rows: Sequence[str], place: str) -> list[Block]:
+    curves = {row: _diagrams(found, row, place) for row in rows}
+    curves = {row: runs for row, runs in curves.items() if runs}
+    lines = [
+        _certainty_line(found, row, place)
+        for row in rows
+        if found.table(row, place, "undecided") is not None
+    ]
+    note = (
+        "Undecided: share of pixels with a probability between 0.1 and 0.9, of all and of those "
+        "within 5 px of the true outline. ECE: 15 bins of equally many pixels, image by image. "
+        "T: after temperature scaling, fitted on the validation frames of each training."
+    )
+    columns = ("row", *CERTAINTY, "T")
+    blocks: list[Block] = []
+    if curves:
+        title = f"Reliability, {place}"
+        below = (
+            "Blue: the network as it is; vermilion, dashed: after temperature scaling; each dot "
+            "one of up to 15 bins of equally many pixels, so that most lie near 0 and 1."
+        )
+        picture = Picture(f"reliability_{slug(place)}", title, reliability_panels(curves), below)
+        blocks.append(picture)
+    title = f"Certainty and calibration: {place}"
+    return [*blocks, *table(f"certainty_{slug(place)}", title, columns, lines, note)]
+
+
+def _threshold_curves(found: Found, row: str, place: str) -> list[Curve]:
+    of_row = select(found.results.thresholds, row=row, place=place)
+    runs = [select(of_row, seed=seed) for seed in np.unique(found.runs(row)["seed"])]
+    return [Curve(*_sorted(run["threshold"], run["dice"])) for run in runs if len(run["seed"])]
+
+
+def _diagrams(found: Found, row: str, place: str) -> list[Curve]:
+    bins = select(found.results.reliability, row=row, place=place)
+    curves = []
+    for seed in np.unique(found.runs(row)["seed"]):
+        of_run = select(bins, seed=seed)
+        for temperature in np.unique(of_run["temperature"]):
+            one = select(of_run, temperature=temperature)
+            curve = Curve(*_sorted(one["predicted"], one["observed"]), weak=temperature != 1)
+            curves.append(curve)
+    return curves
+
+
+def _threshold_line(found: Found, row: str, place: str, flat: Plateau) -> Line:
+    scores = {
+        "Dice, chosen": "dice_at_chosen", "Dice at 0.4": "dice_at_0.4", "Dice at 0.5": "dice",
+        "Dice at 0.9": "dice_at_0.9",
+    }  # fmt: skip
+    tables = {name: found.table(row, place, score) for name, score in scores.items()}
+    chosen = found.runs(row)["threshold"]
+    shown = (
+        row, f"{flat.best:.4f}", f"{flat.at:.2f}", f"{flat.low:.2f} to {flat.high:.2f}",
+        f"{flat.width:.2f}", _span(chosen), *(_shown(mean_of(each)) for each in tables.values()),
+    )  # fmt: skip
+    values = {"row": row, "best_dice": flat.best, "best_threshold": flat.at}
+    values |= {"plateau_low": flat.low, "plateau_high": flat.high, "plateau_width": flat.width}
+    for name, each in tables.items():
+        values |= values_of(each, name)
+    return Line(shown, values, "apart" if row.endswith(STAND_IN) else "")
+
+
+def _certainty_line(found: Found, row: str, place: str) -> Line:
+    tables = {name: found.table(row, place, score) for name, score in CERTAINTY.items()}
+    temperatures = found.runs(row)["temperature"]
+    shown = (row, *(_shown(mean_of(each)) for each in tables.values()), _span(temperatures))
+    values: dict[str, object] = {"row": row}
+    for name, each in tables.items():
+        values |= values_of(each, name)
+    values["temperature"] = float(temperatures.mean())
+    return Line(shown, values, "apart" if row.endswith(STAND_IN) else "")
+
+
+def _sorted(x: Array, y: Array) -> tuple[Array, Array]:
+    order = np.argsort(x, kind="stable")
+    return x[order], y[order]
+
+
+def _mean(runs: Sequence[Curve]) -> Array:
+    """The mean of curves, over the thresholds of the first."""
+    return np.asarray(np.mean([np.interp(runs[0].x, run.x, run.y) for run in runs], axis=0))
+
+
+def _span(values: Array) -> str:
+    known = values[np.isfinite(values)]
+    if not len(known):
+        return NONE
+    low, high = (f"{bound:.2f}" for bound in (known.min(), known.max()))
+    return low if low == high else f"{low} to {high}"
+
+
+def _shown(x: float) -> str:
+    return NONE if math.isnan(x) else f"{x:.4f}"

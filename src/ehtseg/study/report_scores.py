@@ -1,0 +1,274 @@
+"""The scores of a study, place by place, beside those of opponents that have never seen a network.
+
+Masks of different places follow different conventions, so that no two places are ever averaged.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+import numpy as np
+
+from ehtseg.records import Array
+from ehtseg.reporting.document import Block, Line, Picture, Section, Tone, table
+from ehtseg.reporting.study_figures import distributions, forest
+from ehtseg.study.designs import PRINTED
+from ehtseg.study.found import OPPONENTS, STAND_IN, Found
+from ehtseg.study.intervals import interval
+from ehtseg.study.levels import label
+from ehtseg.study.report_cells import (
+    BRACKETS,
+    NONE,
+    mark_of,
+    mean_of,
+    score_cell,
+    slug,
+    values_of,
+)
+from ehtseg.study.statistics import (
+    Table,
+    difference,
+    effective_count,
+    implied_sd,
+    lag_one,
+)
+
+COPIES = ("mean_mask", "nearest_mask")  # opponents that only remember training masks
+MANY_FRAMES = 10  # of one recording, from which their correlation can be told
+SHOWN = (
+    "Last epoch, threshold 0.5 unless another is named; images of a recording are averaged first, "
+    f"trainings are repeats. {BRACKETS} Grey: opponents that have never seen a network; a row "
+    "that does not beat them has shown nothing."
+)
+
+
+def paper_section(found: Found) -> list[Section]:
+    """The paper's printed table beside ours; nothing where a design has none of its rows."""
+    printed = [label(row) for row in found.study.rows if row in PRINTED]
+    if not printed or not found.places:
+        return []
+    notes = (
+        "The paper prints one training a row, scored on 100 frames of the film that it was "
+        "trained on; its images are not public. Its absolute values can therefore not be "
+        "confirmed here, only its contrasts.",
+        "SD of Dice: what the printed pair of Dice and IoU gives away about the spread between "
+        "images (both are means over images, and IoU is a convex function of Dice).",
+    )
+    own = found.places[0]
+    columns = (
+        "row", "Dice, paper", "IoU, paper", "SD of Dice, paper", f"IoU, {own}",
+        *(f"Dice, {place}" for place in found.places), f"shown, {own}",
+    )  # fmt: skip
+    lines = [_paper_line(found, row) for row in printed]
+    lines += opponent_lines(found, _run(found, printed), width=4)
+    stand_ins = [
+        _paper_line(found, row + STAND_IN) for row in printed if row + STAND_IN in found.stand_ins
+    ]
+    words = (columns[-1],)
+    apart = table(
+        "paper_random_weights",
+        "Rows run from random weights, because the ImageNet weights could not be had",
+        columns,
+        stand_ins,
+        "They stand in for no printed row and take part in no comparison with ImageNet weights.",
+        words,
+    )
+    main = table("paper", "The paper's table, and ours", columns, lines, SHOWN, words)
+    return [Section("The paper's table beside ours", (*notes, *main, *apart))]
+
+
+def place_sections(found: Found) -> list[Section]:
+    """One section a place: scores, intervals, opponents, single images."""
+    return [
+        Section(f"Scores: {place}", tuple(_place_blocks(found, place))) for place in found.places
+    ]
+
+
+def standing(found: Found, row: str, place: str) -> str:
+    """What a row has shown at a place against opponents that copy training masks."""
+    scores = found.table(row, place)
+    beaten: list[str] = []
+    open_: list[str] = []
+    for model in COPIES:
+        opponent = found.opponent(row, place, model)
+        if scores is None or opponent is None:
+            continue
+        gap = interval(difference(scores, opponent).values)
+        if gap.estimate <= 0:
+            return f"nothing: does not beat the {OPPONENTS[model]} ({gap.estimate:+.4f})"
+        (open_ if gap.low <= 0 else beaten).append(f"{OPPONENTS[model]} ({gap.estimate:+.4f})")
+    if open_:
+        return f"not told from the {open_[0]}"
+    here = "" if scores is not None and len(scores.units) > 1 else ", in this one recording"
+    return f"beats the {' and the '.join(beaten)}{here}" if beaten else "no opponents were scored"
+
+
+def shown_nothing(found: Found, place: str) -> list[str]:
+    """The rows that do not beat a copied mask at a place."""
+    return [row for row in found.rows if standing(found, row, place).startswith("nothing")]
+
+
+def opponent_lines(found: Found, rows: Sequence[str], width: int) -> list[Line]:
+    """Opponents of these rows at every place, after `width` columns that they have no part in."""
+    lines = []
+    for model, name in OPPONENTS.items():
+        tables = [_opponent(found, rows, place, model) for place in found.places]
+        iou = _opponent(found, rows, found.places[0], model, "iou")
+        if any(each is not None for each in tables):
+            cells = [score_cell(each) for each in tables]
+            values = {f"dice, {p}": mean_of(t) for p, t in zip(found.places, tables, strict=True)}
+            shown = (name, *[NONE] * (width - 1), score_cell(iou), *cells, "")
+            lines.append(Line(shown, {"row": name, **values}, "opponent"))
+    return lines
+
+
+def _run(found: Found, rows: Sequence[str]) -> list[str]:
+    return [row for row in rows if row in found.rows]
+
+
+def _paper_line(found: Found, row: str) -> Line:
+    own = found.places[0]
+    dice, iou = PRINTED[tuple(row.removesuffix(STAND_IN).split(", "))]
+    tables = [found.table(row, place) for place in found.places]
+    told = standing(found, row, own) if tables[0] is not None else "not run"
+    cells = [score_cell(each) for each in tables]
+    iou_here = found.table(row, own, "iou")
+    values = {"row": row, "dice_paper": dice, "iou_paper": iou, "sd_paper": implied_sd(dice, iou)}
+    values |= values_of(iou_here, f"iou, {own}")
+    for place, each in zip(found.places, tables, strict=True):
+        values |= values_of(each, f"dice, {place}")
+    shown = (row, f"{dice:.4f}", f"{iou:.4f}", f"{implied_sd(dice, iou):.3f}")
+    return Line((*shown, score_cell(iou_here), *cells, told), {**values, "shown": told})
+
+
+def _place_blocks(found: Found, place: str) -> list[Block]:
+    rows, name = found.rows, slug(place)
+    images = found.images(rows[0], place) if rows else found.images("", place)
+    units = len(set(images[found.unit]))
+    plural = "" if units == 1 else "s"
+    about = f"{len(set(images['image']))} images, {units} independent {found.unit}{plural}. "
+    about += (
+        "Test frames of the folder that was trained on."
+        if found.is_own(place)
+        else "Never trained on."
+    )
+    blocks: list[Block] = [about, *_score_table(found, rows, place, f"scores_{name}")]
+    marks = [mark_of(row, scores) for row in rows if (scores := found.table(row, place))]
+    mean = math.nan
+    for model, words in OPPONENTS.items():
+        opponent = _opponent(found, rows, place, model)
+        if opponent is not None:
+            marks.append(mark_of(words, opponent, "opponent"))
+            mean = mean_of(opponent) if model == "mean_mask" else mean
+    if marks:
+        at = None if math.isnan(mean) else mean
+        title = f"Dice with its interval, {place}"
+        note = (
+            "Line: 95 % interval over units (none from one). Ticks: trainings. Dashed: mean mask."
+        )
+        blocks.append(Picture(f"dice_{name}", title, forest(marks, "Dice", at), note))
+        blocks.append(_distribution(found, place))
+    apart = _score_table(found, found.stand_ins, place, f"scores_{name}_random_weights", apart=True)
+    return [*blocks, *apart]
+
+
+def _score_table(
+    found: Found, rows: Sequence[str], place: str, name: str, apart: bool = False
+) -> tuple[Block, ...]:
+    scores = {
+        "Dice": "dice", "IoU": "iou", "at chosen threshold": "dice_at_chosen",
+        "best epoch": "dice_best", "HD95 (px)": "hd95_px", "ASSD (px)": "assd_px",
+        "NSD at 2 px": "nsd_2px", "boundary IoU": "boundary_iou",
+    }  # fmt: skip
+    lines = []
+    for row in rows:
+        tables = {column: found.table(row, place, score) for column, score in scores.items()}
+        lines.append(
+            _score_line(row, tables, standing(found, row, place), "apart" if apart else "")
+        )
+    for model, opponent in () if apart else tuple(OPPONENTS.items()):
+        tables = {
+            column: _opponent(found, rows, place, model, score) for column, score in scores.items()
+        }
+        if tables["Dice"] is not None:
+            lines.append(_score_line(opponent, tables, "", "opponent"))
+    columns = ("row", *scores, "what it has shown")
+    what = "Rows run from random weights, for want of ImageNet weights" if apart else "Scores"
+    words = (columns[-1],)
+    return table(name, f"{what}: {place}", columns, lines, "" if apart else SHOWN, words)
+
+
+def _score_line(name: str, tables: dict[str, Table | None], told: str, tone: Tone) -> Line:
+    cells = [
+        score_cell(scores) if column in ("Dice", "IoU") else _short(scores, column)
+        for column, scores in tables.items()
+    ]
+    values: dict[str, object] = {"row": name}
+    for column, scores in tables.items():
+        values |= values_of(scores, column)
+    return Line((name, *cells, told), {**values, "shown": told}, tone)
+
+
+def _short(scores: Table | None, column: str) -> str:
+    return NONE if scores is None else f"{mean_of(scores):.{2 if 'px)' in column else 4}f}"
+
+
+def _opponent(
+    found: Found, rows: Sequence[str], place: str, model: str, score: str = "dice"
+) -> Table | None:
+    """An opponent of several rows: mean over all frames that it was fitted on for them."""
+    keys = {found.opponents_of([row]): row for row in rows}
+    tables = [found.opponent(row, place, model, score) for row in keys.values()]
+    known = [each for each in tables if each is not None]
+    if not known:
+        return None
+    units = [unit for unit in known[0].units if all(unit in each.units for each in known)]
+    chosen = [
+        each.values[[each.units.index(unit) for unit in units]].mean(axis=1) for each in known
+    ]
+    return Table(tuple(units), (0,), np.mean(chosen, axis=0)[:, None]) if units else None
+
+
+def _distribution(found: Found, place: str) -> Picture:
+    groups: dict[str, Array] = {}
+    tones: dict[str, Tone] = {}
+    for row in found.rows:
+        groups[row] = _by_image(found.images(row, place)["dice"], found.images(row, place)["image"])
+    for model, words in OPPONENTS.items():
+        scored = found.opponent_images(found.rows, place, model)
+        if len(scored["dice"]):
+            groups[words] = _by_image(scored["dice"], scored["image"])
+            tones[words] = "opponent"
+    groups = {name: values for name, values in groups.items() if len(values)}
+    note = "A dot is an image, its Dice averaged over trainings; box: quartiles and median."
+    title = f"Dice image by image, {place}"
+    worth = _worth(found, place)
+    figure = distributions(groups, tones, "Dice of single images")
+    return Picture(f"images_{slug(place)}", title, figure, f"{note} {worth}".strip())
+
+
+def _by_image(dice: Array, image: Array) -> Array:
+    """The mean Dice of each image, by name, which in a film is the order in time."""
+    return np.array([dice[image == name].mean() for name in np.unique(image)])
+
+
+def _worth(found: Found, place: str) -> str:
+    """What the frames of a film are worth, over the rows."""
+    if found.unit != "recording":
+        return ""
+    worths, frames = [], 0
+    for row in found.rows:
+        images = found.images(row, place)
+        for name in np.unique(images["recording"]):
+            one = images["recording"] == name
+            series = _by_image(images["dice"][one], images["image"][one])
+            if len(series) >= MANY_FRAMES:
+                frames = len(series)
+                worths.append(effective_count(frames, lag_one(series.tolist())))
+    if not worths:
+        return ""
+    return (
+        f"By the correlation of neighbouring frames, the {frames} frames of a recording are "
+        f"worth {min(worths):.0f} to {max(worths):.0f} independent ones, row by row."
+    )

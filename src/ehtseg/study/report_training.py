@@ -1,0 +1,180 @@
+"""What was trained, how soon each row got there, and how many runs collapsed."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+import numpy as np
+
+from ehtseg.reporting.document import Block, Line, Picture, Section, table
+from ehtseg.reporting.study_figures import Curve, Mark, Time, course_panels, forest, times
+from ehtseg.study.convergence import GOOD, SHARE, Course, Reached, courses, horizon, restricted
+from ehtseg.study.found import STAND_IN, Found
+from ehtseg.study.report_cells import NONE
+from ehtseg.study.verdicts import COLLAPSED, best_dice, collapse_rate
+
+
+def training_section(found: Found) -> list[Section]:
+    """Validation Dice against steps, and the steps that each run took."""
+    rows = [*found.rows, *found.stand_ins]
+    groups = {row: _courses(found, row) for row in rows}
+    groups = {row: runs for row, runs in groups.items() if runs}
+    if not groups:
+        return []
+    end = horizon(*groups.values())
+    lines = [_line(row, runs, end, row in found.stand_ins) for row, runs in groups.items()]
+    columns = (
+        "row", "runs", f"to {GOOD}", f"not there by {end:.0f}", "restricted mean",
+        f"to {SHARE:.0%} of final".replace("%", " %"), "final validation Dice", "best",
+    )  # fmt: skip
+    note = (
+        "Steps of the optimiser; validation is looked at once an epoch, so that no number is finer "
+        "than that. Steps: median of the runs that got there (lowest to highest). Restricted mean: "
+        f"mean steps to {GOOD}, at most {end:.0f}, the smallest budget, runs that did not get "
+        "there counted with all of it. Validation frames come from the folder of the training."
+    )
+    curves = {row: [Curve(run.steps, run.dice) for run in runs] for row, runs in groups.items()}
+    blocks: list[Block] = [
+        Picture("courses", "Validation Dice against steps", course_panels(curves, GOOD)),
+        *table("convergence", "Steps of each row", columns, lines, note),
+        _picture(groups, GOOD, None),
+        _picture(groups, None, SHARE),
+    ]
+    return [Section("Convergence", tuple(blocks))]
+
+
+def collapse_section(found: Found) -> list[Section]:
+    """Collapse rate of every row, and what collapsed runs look like."""
+    rates = [(row, collapse_rate(found, [row])) for row in (*found.rows, *found.stand_ins)]
+    known = [(row, rate) for row, rate in rates if rate is not None]
+    if not known:
+        return []
+    lines, marks = [], []
+    for row, rate in known:
+        low, high = min(best_dice(found, row).values()), max(best_dice(found, row).values())
+        count = round(rate.estimate * rate.units)
+        interval = f"{100 * rate.low:.0f} to {100 * rate.high:.0f} %"
+        shown = (row, f"{count} of {rate.units}", interval, f"{low:.3f} to {high:.3f}")
+        values = {"row": row, "collapsed": count, "runs": rate.units, "low95": rate.low}
+        values |= {"high95": rate.high, "lowest_dice": low, "highest_dice": high}
+        lines.append(Line(shown, values, "apart" if row.endswith(STAND_IN) else ""))
+        marks.append(Mark(row, 100 * rate.estimate, 100 * rate.low, 100 * rate.high))
+    note = (
+        f"A run has collapsed where its Dice stays below {COLLAPSED} at every threshold, on the "
+        "test frames of the folder of its training. Interval after Wilson."
+    )
+    columns = ("row", "collapsed", "95 % interval", "Dice at best threshold, runs")
+    blocks: list[Block] = [*table("collapse", "Collapsed runs", columns, lines, note)]
+    title = "Share of collapsed runs, with Wilson's interval"
+    blocks.append(Picture("collapse", title, forest(marks, "collapsed runs (%)")))
+    return [Section("Collapse", (*blocks, *_collapsed_runs(found)))]
+
+
+def runs_section(found: Found) -> list[Section]:
+    """What each row trained: parameters, epochs, steps, weights."""
+    lines = []
+    for row in (*found.rows, *found.stand_ins):
+        runs = found.runs(row)
+        sizes = {name: runs[name][0] for name in ("parameters", "trainable", "epochs", "steps")}
+        start = " or ".join(sorted(set(runs["weights"])))
+        seeds = ", ".join(f"{seed:.0f}" for seed in np.unique(runs["seed"]))
+        shown = (row, seeds, *(f"{size:,.0f}" for size in sizes.values()), start)
+        values = {"row": row, "seeds": seeds, **sizes, "weights": start}
+        lines.append(Line(shown, values, "apart" if row.endswith(STAND_IN) else ""))
+    columns = ("row", "seeds", "parameters", "trained", "epochs", "steps", "encoder starts from")
+    words = ("encoder starts from",)
+    return [Section("What was trained", table("rows", "Rows", columns, lines, "", words))]
+
+
+def _courses(found: Found, row: str) -> list[Course]:
+    return courses(found.results.curves, row, found.runs(row)["seed"])
+
+
+def _line(row: str, runs: Sequence[Course], end: float, apart: bool) -> Line:
+    good, own = [run.to(GOOD) for run in runs], [run.to_share() for run in runs]
+    late = sum(time.censored or time.steps > end for time in good)
+    mean = float(restricted(good, end).mean())
+    final, best = (float(np.mean([pick(run) for run in runs])) for pick in (_last, _highest))
+    shown = (
+        row, str(len(runs)), _range(good), f"{late} of {len(runs)}", f"{mean:.0f}", _range(own),
+        f"{final:.4f}", f"{best:.4f}",
+    )  # fmt: skip
+    values = {
+        "row": row, "runs": len(runs), "steps_to_good": _median(good), "censored": late,
+        "restricted_mean": mean, "horizon": end, "steps_to_share_of_final": _median(own),
+        "final_val_dice": final, "best_val_dice": best,
+    }  # fmt: skip
+    return Line(shown, values, "apart" if apart else "")
+
+
+def _picture(groups: dict[str, list[Course]], level: float | None, share: float | None) -> Picture:
+    """Steps of every run to a level, or to a share of its own final Dice."""
+    reached = {
+        row: [run.to(level) if level is not None else run.to_share(share or SHARE) for run in runs]
+        for row, runs in groups.items()
+    }
+    dots = {row: [Time(t.steps, t.censored) for t in found] for row, found in reached.items()}
+    what = f"{level}" if level is not None else f"{100 * (share or SHARE):.0f} % of the own final"
+    name = "steps_to_good" if level is not None else "steps_to_share"
+    note = "A dot is a run; an open arrow one that did not get there in the steps it had."
+    title = f"Steps to a validation Dice of {what}"
+    return Picture(name, title, times(dots, "steps"), note if level is not None else "")
+
+
+def _collapsed_runs(found: Found) -> tuple[Block, ...]:
+    """What collapsed runs predict: the signature to hold against the printed 0.30."""
+    own = next((place for place in found.places if found.is_own(place)), "")
+    lines = []
+    for row in (*found.rows, *found.stand_ins):
+        images = found.images(row, own)
+        for seed, dice in best_dice(found, row).items():
+            if dice < COLLAPSED:
+                one = {name: images[name][images["seed"] == seed] for name in images}
+                lines.append(_signature(row, seed, dice, one))
+    columns = (
+        "row", "seed", "Dice, best threshold", "Dice at 0.5", "IoU at 0.5", "IoU above D/(2-D)",
+        "predicted tissue", "true tissue",
+    )  # fmt: skip
+    note = (
+        "The paper's row has Dice 0.3019, IoU 0.1833, IoU above D/(2-D) by 0.0055. Predicted "
+        "tissue of 0 or 100 % is a network that says the same of every pixel."
+    )
+    return table("collapsed_runs", "Runs that collapsed", columns, lines, note)
+
+
+def _signature(row: str, seed: int, best: float, images: dict[str, np.ndarray]) -> Line:
+    dice, iou = float(images["dice"].mean()), float(images["iou"].mean())
+    pixels = sum(float(images[name].sum()) for name in ("tp", "fp", "fn", "tn"))
+    predicted = float(images["tp"].sum() + images["fp"].sum()) / pixels
+    true = float(images["tp"].sum() + images["fn"].sum()) / pixels
+    gap = iou - dice / (2 - dice)
+    shown = (
+        row, str(seed), f"{best:.4f}", f"{dice:.4f}", f"{iou:.4f}", f"{gap:+.4f}",
+        f"{100 * predicted:.0f} %", f"{100 * true:.0f} %",
+    )  # fmt: skip
+    values = {"row": row, "seed": seed, "dice_best_threshold": best, "dice": dice, "iou": iou}
+    values |= {"gap": gap, "share_predicted": predicted, "share_true": true}
+    return Line(shown, values)
+
+
+def _last(run: Course) -> float:
+    return float(run.dice[-1])
+
+
+def _highest(run: Course) -> float:
+    return float(run.dice.max())
+
+
+def _median(times_: Sequence[Reached]) -> float:
+    there = [time.steps for time in times_ if not time.censored]
+    return float(np.median(there)) if there else math.nan
+
+
+def _range(times_: Sequence[Reached]) -> str:
+    there = [time.steps for time in times_ if not time.censored]
+    if not there:
+        return NONE
+    if min(there) == max(there):
+        return f"{there[0]:.0f}"
+    return f"{np.median(there):.0f} ({min(there):.0f} to {max(there):.0f})"

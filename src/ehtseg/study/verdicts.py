@@ -1,0 +1,226 @@
+"""The paper's claims, each judged by a rule that was set before any result.
+
+Source of the rules: protocol of the study, section 11. A rule is applied to every case that a
+study offers (an architecture with a loss, for one); a claim is supported where it holds in all.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+
+from ehtseg.study.convergence import GOOD, courses, horizon, mean_ratio, restricted
+from ehtseg.study.found import Found, twins
+from ehtseg.study.intervals import Interval, rate_difference, wilson
+from ehtseg.study.levels import Row, label
+from ehtseg.study.results import select
+from ehtseg.study.statistics import Contrast, contrast, verdict
+from ehtseg.study.words import DESCRIPTIVE, conclude, say_interval, say_rate
+
+COLLAPSED = 0.5  # a run whose Dice stays below it at every threshold has collapsed
+HALF = 0.5  # of the steps: what the paper claims
+
+Holds = Literal["holds", "fails", "open"]
+Outcome = Literal[
+    "supported", "supported in part", "contradicted", "cannot tell", "not tested here"
+]
+
+
+@dataclass(frozen=True, slots=True)
+class Case:
+    """A claim in one setting: what the rule says of it, and the numbers in words."""
+
+    holds: Holds
+    sentence: str
+    decides: bool = True  # False: too few independent units, the numbers describe only these
+
+
+@dataclass(frozen=True, slots=True)
+class Claim:
+    """A claim of the paper, the rule set in advance, and what it came to."""
+
+    name: str
+    text: str
+    rule: str
+    cases: tuple[Case, ...]
+
+    @property
+    def outcome(self) -> Outcome:
+        """What may be said of the claim from these results."""
+        if not self.cases:
+            return "not tested here"
+        deciding = [case.holds for case in self.cases if case.decides]
+        if deciding and set(deciding) == {"holds"}:
+            return "supported"
+        if "holds" in deciding:
+            return "supported in part"
+        return "contradicted" if deciding and set(deciding) == {"fails"} else "cannot tell"
+
+    @property
+    def reason(self) -> str:
+        """Why it came to that, in a sentence."""
+        deciding = [case for case in self.cases if case.decides]
+        held = sum(case.holds == "holds" for case in deciding)
+        failed = sum(case.holds == "fails" for case in deciding)
+        if not self.cases:
+            return "This study has no rows that test it."
+        if not deciding:
+            return f"Fewer than {DESCRIPTIVE} independent units: the numbers describe only these."
+        left = len(deciding) - held - failed
+        return f"Of {len(deciding)} cases {held} hold, {failed} speak against it, {left} are open."
+
+
+def claims(found: Found) -> tuple[Claim, ...]:
+    """C1 to C4 as far as the rows of a study can test them."""
+    return (
+        Claim(
+            "C1",
+            "A U-Net with pretrained layers segments better than one trained from scratch.",
+            "Same architecture, unseen units: the interval of ImageNet - random lies above 0.",
+            tuple(_better(found)),
+        ),
+        Claim(
+            "C2",
+            "With pretrained layers half the epochs are enough.",
+            f"Restricted mean steps to a validation Dice of {GOOD}: ImageNet / random below "
+            f"{HALF}, the interval below 1.",
+            tuple(_sooner(found)),
+        ),
+        Claim(
+            "C3",
+            "With pretrained layers the network is more certain of its pixels.",
+            "Same architecture and loss: fewer undecided pixels (interval), calibration no worse.",
+            tuple(_more_certain(found)),
+        ),
+        Claim(
+            "C4",
+            "Focal loss rescues training from scratch, which fails with cross-entropy.",
+            "Share of collapsed runs: the interval of BCE - focal lies above 0.",
+            tuple(_rescued(found)),
+        ),
+    )
+
+
+def unseen(found: Found) -> tuple[str, ...]:
+    """Places whose units no training has seen: other folders, or test images of independent ones.
+
+    The last frames of a film that was trained on are near copies of it and do not count.
+    """
+    if found.unit == "image":
+        return found.places
+    return tuple(place for place in found.places if not found.is_own(place))
+
+
+def best_dice(found: Found, row: str) -> dict[int, float]:
+    """Dice of each run of a row at its best threshold, on the test frames of its own folder."""
+    own = [place for place in found.places if found.is_own(place)]
+    curves = found.results.thresholds
+    by_seed = {}
+    for seed in sorted(set(found.runs(row)["seed"])):
+        dice = select(curves, row=row, seed=seed, place=own[0])["dice"] if own else np.empty(0)
+        if len(dice):
+            by_seed[int(seed)] = float(dice.max())
+    return by_seed
+
+
+def collapse_rate(found: Found, rows: Sequence[str]) -> Interval | None:
+    """The share of runs of these rows that collapsed, after Wilson."""
+    best = [dice for row in rows for dice in best_dice(found, row).values()]
+    return wilson(sum(dice < COLLAPSED for dice in best), len(best)) if best else None
+
+
+def _pairs(found: Found) -> Iterator[tuple[str, str, str]]:
+    """Place, row from ImageNet weights and row from random ones, as far as they were run."""
+    for place in unseen(found):
+        for first, second in twins(found.study.rows):
+            if {label(first), label(second)} <= set(found.rows):
+                yield place, label(first), label(second)
+
+
+def _contrast(found: Found, place: str, first: str, second: str, score: str) -> Contrast | None:
+    one, other = (found.table(row, place, score) for row in (first, second))
+    return contrast(one, other) if one and other else None
+
+
+def _better(found: Found) -> Iterator[Case]:
+    for place, first, second in _pairs(found):
+        compared = _contrast(found, place, first, second, "dice")
+        if compared is not None:
+            words = f"{place}: {conclude(compared, first, second, found.unit)}"
+            equal = verdict(compared) == "equal" and not compared.difference.low > 0
+            fails = compared.difference.high < 0 or equal
+            yield Case(
+                _sign(compared.difference.low > 0, fails), words, compared.units >= DESCRIPTIVE
+            )
+
+
+def _sooner(found: Found) -> Iterator[Case]:
+    for first, second in dict.fromkeys(pair[1:] for pair in _pairs(found)):
+        groups = [
+            courses(found.results.curves, row, found.runs(row)["seed"]) for row in (first, second)
+        ]
+        if not all(groups):
+            continue
+        end = horizon(*groups)
+        times = [[course.to(GOOD) for course in group] for group in groups]
+        ratio = mean_ratio(*(restricted(group, end) for group in times))
+        censored = [sum(t.censored or t.steps > end for t in group) for group in times]
+        sentence = (
+            f"{first} takes {say_interval(ratio, 2)} times the steps of {second}, within "
+            f"{end:.0f} steps; {censored[0]} of {len(times[0])} and {censored[1]} of "
+            f"{len(times[1])} runs did not get there."
+        )
+        if all(count == len(group) for count, group in zip(censored, times, strict=True)):
+            yield Case(
+                "open", f"Neither {first} nor {second} reached {GOOD} within {end:.0f} steps."
+            )
+        else:
+            holds = ratio.estimate < HALF and ratio.high < 1
+            yield Case(_sign(holds, ratio.low > HALF), sentence, found.unit == "image")
+
+
+def _more_certain(found: Found) -> Iterator[Case]:
+    for place, first, second in _pairs(found):
+        gaps = [_contrast(found, place, first, second, score) for score in ("undecided", "ece")]
+        undecided, ece = gaps
+        if undecided is None or ece is None:
+            continue
+        worse = ece.difference.low > 0
+        holds = undecided.difference.high < 0 and not worse
+        fails = undecided.difference.low > 0 or worse
+        sentence = (
+            f"{place}: {first} - {second}: share of undecided pixels "
+            f"{say_interval(undecided.difference)}, calibration error "
+            f"{say_interval(ece.difference)}; {undecided.units} {found.unit}s."
+        )
+        yield Case(_sign(holds, fails), sentence, undecided.units >= DESCRIPTIVE)
+
+
+def _rescued(found: Found) -> Iterator[Case]:
+    pairs = [(row, _with(row, "focal")) for row in found.study.rows if row[0] == "U-Net"]
+    pairs = [(bce, focal) for bce, focal in pairs if "BCE" in bce and focal in found.study.rows]
+    every = [(label(bce), label(focal)) for bce, focal in pairs]
+    settings = {"All settings together": every} if len(every) > 1 else {}
+    settings |= {first: [(first, second)] for first, second in every}
+    for name, rows in settings.items():
+        rates = [collapse_rate(found, [pair[side] for pair in rows]) for side in (0, 1)]
+        if rates[0] is None or rates[1] is None:
+            continue
+        gap = rate_difference(rates[0], rates[1])
+        sentence = (
+            f"{name}: with BCE {say_rate(rates[0], 'runs collapsed')}, with focal loss "
+            f"{say_rate(rates[1], 'runs collapsed')}; difference {say_interval(gap, 2)}."
+        )
+        first_case = name == next(iter(settings))
+        yield Case(_sign(gap.low > 0, gap.high < 0), sentence, first_case)
+
+
+def _sign(holds: bool, fails: bool) -> Holds:
+    return "holds" if holds else "fails" if fails else "open"
+
+
+def _with(row: Row, loss: str) -> Row:
+    return tuple(loss if level == "BCE" else level for level in row)
