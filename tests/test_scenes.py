@@ -56,6 +56,13 @@ def test_a_tissue_keeps_its_look_before_another_background() -> None:
     assert abs(float(image[:30].mean()) - 120) < 8
 
 
+def test_a_colour_frame_is_left_as_it_is() -> None:
+    colour = np.stack([IMAGE, IMAGE // 2, 255 - IMAGE], -1)
+    image, label = compose(Scene(tissue="made", seed=1), (colour, LABEL), lambda _: OTHER)
+    assert np.array_equal(image, colour)
+    assert np.array_equal(label, LABEL)
+
+
 def test_bending_moves_frame_and_label_together() -> None:
     image, label = made(Scene(bend_px=8, seed=1))
     assert (label != LABEL).mean() > 0.01

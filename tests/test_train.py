@@ -32,7 +32,13 @@ from ehtseg.seeing.run_folder import RunFolder, open_run, sha256_of
 
 TINY = make_recipe(
     {
-        "data": {"split": "blocks", "guard_frames": 0, "size": 48},
+        "data": {
+            "split": "blocks",
+            "guard_frames": 0,
+            "size": 48,
+            "augment": "strong",
+            "window": 1.0,
+        },
         "net": {"name": "unet", "width": 4, "depth": 2, "norm": "batch", "dropout": 0.1},
         "fit": {"epochs": 3, "images_per_epoch": 24, "lr": 5e-3, "precision": "fp32", "threads": 1},
     }
@@ -226,8 +232,8 @@ def test_batches_do_not_depend_on_who_computes_them(dataset: Dataset) -> None:
 
 def test_the_canvas_holds_the_frames() -> None:
     strong, plain = DataRecipe(size=100), DataRecipe(size=100, augment="none")
-    assert canvas_of([(500, 1000)], strong) == (128, 128)
-    assert canvas_of([(500, 1000)], DataRecipe(size=100, window=0.75)) == (96, 96)
+    assert canvas_of([(500, 1000)], strong) == (96, 96)
+    assert canvas_of([(500, 1000)], DataRecipe(size=100, window=1.0)) == (128, 128)
     assert canvas_of([(500, 1000), (40, 40)], plain) == (96, 160)
     assert canvas_of([(500, 300)], DataRecipe(size=None, augment="none")) == (512, 320)
 

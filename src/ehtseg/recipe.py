@@ -38,8 +38,8 @@ class DataRecipe(_Decisions):
     split_seed: Count | None = None  # draws the sets; None: fit.seed, so that each seed has its own
     n_train: Positive | None = None  # of the training frames, drawn by fit.seed; None: all of them
     size: Positive | None = 256  # the network sees frames of about size x size pixels
-    augment: Literal["none", "flips", "weak", "strong", "scenes"] = "strong"
-    window: Annotated[float, Field(gt=0, le=1)] = 1.0  # of the working size; strong and scenes
+    augment: Literal["none", "flips", "weak", "strong", "scenes"] = "scenes"
+    window: Annotated[float, Field(gt=0, le=1)] = 0.75  # of the working size; strong and scenes
     balance: Literal["frames", "recordings"] = "frames"  # what is drawn equally often
 
 

@@ -57,8 +57,11 @@ def draw_scene(rng: Rng) -> Scene:
 def compose(scene: Scene, frame: Frame, other: Callable[[int], Frame]) -> Frame:
     """The scene from one labelled frame; `other(number)` gives some other one.
 
-    Frames are images uint8 (H, W) or (H, W, 3) with labels uint8 (H, W); a scene is grey.
+    Frames are images uint8 (H, W) with labels uint8 (H, W). A colour frame (H, W, 3) is left as
+    it is: made-up textures are grey.
     """
+    if frame[0].ndim == 3:
+        return frame
     rng = np.random.default_rng(scene.seed)
     own = _bent(rng, _grey(frame), scene.bend_px)
     if scene.tissue == "own" and scene.behind == "own":
