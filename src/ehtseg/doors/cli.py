@@ -8,8 +8,10 @@ from typing import Annotated
 
 import typer
 
+from ehtseg.doors.experiments import study
 from ehtseg.doors.labelling import check, frames
 from ehtseg.doors.networks import describe, evaluate, train
+from ehtseg.doors.opponents import export_nnunet, nnunet
 from ehtseg.doors.recordings import analyse, segment
 from ehtseg.records import UserError
 
@@ -33,7 +35,19 @@ def doctor(weights: Annotated[Path | None, typer.Option(help="Look there too.")]
         raise typer.Exit(2)
 
 
-VERBS = (frames, check, describe, train, evaluate, segment, analyse, doctor)  # as --help lists them
+VERBS = (
+    frames,
+    check,
+    describe,
+    train,
+    evaluate,
+    segment,
+    analyse,
+    study,
+    export_nnunet,
+    nnunet,
+    doctor,
+)  # as --help lists them
 for verb in VERBS:
     app.command()(verb)
 

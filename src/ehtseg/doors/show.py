@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -24,6 +24,8 @@ if TYPE_CHECKING:
     from ehtseg.jobs.segment import SegmentResult
     from ehtseg.learning.score_sheets import Evaluation
     from ehtseg.nets.describe import Description
+    from ehtseg.study.results import Results
+    from ehtseg.study.run import Work
 
 WIDTH_OF_FILES = 160  # characters, where nobody's terminal says how many it has
 
@@ -149,3 +151,62 @@ def show_analysed(results: Sequence[AnalyseResult], out: Path) -> int:
             say(f"  Not: {sentence}", style="yellow")
     say(f"All recordings of {out}: {out / 'index.html'} and {out / 'summary.csv'}.")
     return sum(result.status == "failed" for result in results)
+
+
+def show_plan(work: Work, seconds: Mapping[str, float], workers: int, total_s: float) -> None:
+    """Print what is left of a study, row by row, and how long it will take."""
+    order, left = work.order, work.left
+    rows = []
+    for name in dict.fromkeys(entry.row for entry in work.entries):
+        entries = [entry for entry in work.entries if entry.row == name]
+        to_do = [entry for entry in entries if entry in left]
+        known = [seconds[entry.key] for entry in to_do if entry.key in seconds]
+        about = lasting(sum(known) / len(known)) if known else ""
+        steps = "" if name == "baselines" else str(entries[0].run.steps)
+        skipped = next((entry.skipped for entry in entries if entry.skipped), "")
+        rows.append((name, len(entries), len(to_do), steps, about, skipped))
+    columns = ("row", "runs", "to do", "steps each", "time each", "")
+    table(f"{order.study.name} at the scale {order.scale}: {order.study.question}", columns, rows)
+    for name in work.facts["random_instead"]:
+        say(f"No ImageNet weights of {name} were found: it starts from random ones.", "yellow")
+    counted = f"{len(left)} of {len({entry.key for entry in work.entries})} tasks are left"
+    if seconds:
+        counted += f"; about {lasting(total_s)} with {workers} worker processes"
+    say(f"{counted}.")
+
+
+def show_study(results: Results) -> int:
+    """Print mean Dice by row and place; returns how many runs failed."""
+    import numpy as np
+
+    places = list(dict.fromkeys(results.images["place"]))
+    rows = []
+    for name, model in dict.fromkeys(
+        zip(results.images["row"], results.images["model"], strict=True)
+    ):
+        own = (results.images["row"] == name) & (results.images["model"] == model)
+        runs = len(np.unique(results.images["key"][own]))
+        dice = [
+            float(np.mean(results.images["dice"][own & (results.images["place"] == place)]))
+            for place in places
+        ]
+        rows.append((name if model == "net" else model, runs, *dice))
+    if rows:
+        table("Dice at threshold 0.5, mean over images and runs", ("row", "runs", *places), rows)
+    unfinished = [i for i, status in enumerate(results.runs["status"]) if status != "done"]
+    for i in unfinished:
+        label = f"{results.runs['row'][i]}, seed {results.runs['seed'][i]:.0f}"
+        say(f"{label}: {results.runs['status'][i]}. {results.runs['reason'][i]}", "yellow")
+    return int((results.runs["status"] == "failed").sum())
+
+
+def lasting(seconds: float) -> str:
+    """A length of time in words.
+
+    >>> lasting(42), lasting(600), lasting(9000)
+    ('42 s', '10 min', '2 h 30 min')
+    """
+    minutes = round(seconds / 60)
+    if seconds < 100:
+        return f"{seconds:.0f} s"
+    return f"{minutes} min" if minutes < 60 else f"{minutes // 60} h {minutes % 60} min"

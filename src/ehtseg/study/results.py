@@ -18,6 +18,8 @@ thresholds.csv   Dice and IoU at each threshold: means over the images of a plac
 reliability.csv  bins of equally many pixels of a place, by probability; temperature 1 is the
                  network as it is
 timings.csv      seconds of each run: training (without reading), scoring
+examples/        small pictures of one frame a place: its image, its true mask, and what each run of
+                 the first seed sees there (probability, 0 to 255)
 """
 
 from __future__ import annotations
@@ -25,7 +27,7 @@ from __future__ import annotations
 import csv
 import json
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -41,6 +43,8 @@ Columns = dict[str, Array]  # a table as arrays of equal length, by column
 
 NET = "net"  # the model of the rows of a network
 BASELINES = "baselines"  # the `row` of the run that fits and scores the trivial opponents
+EXAMPLES = "examples"
+KEY_CHARACTERS = 16  # of a key, in the names of files
 BOTH = ("dice", "iou")
 AT = ("0.4", "0.9")  # thresholds reported beside 0.5 and the chosen one
 CALIBRATED = tuple(f"{name}_calibrated" for name in CERTAINTY)
@@ -107,6 +111,19 @@ def select(table: Columns, **wanted: str | float) -> Columns:
     return {name: values[chosen] for name, values in table.items()}
 
 
+def read_examples(folder: Path) -> dict[tuple[str, str], dict[str, Path]]:
+    """The example pictures of a study, by place and image: "image", "truth", and runs by key.
+
+    A key is cut to its first 16 characters.
+    """
+    found: dict[tuple[str, str], dict[str, Path]] = {}
+    for path in sorted((folder / EXAMPLES).glob("*__*__*.png")):
+        place, _, rest = path.stem.partition("__")
+        image, _, what = rest.rpartition("__")
+        found.setdefault((place, image), {})[what] = path
+    return found
+
+
 def read_facts(folder: Path) -> dict[str, Any]:
     """What study.json says.
 
@@ -164,6 +181,14 @@ def columns(name: str, rows: Iterable[Row]) -> Columns:
         if column in TEXT
         else np.array([_number(row[column]) for row in rows], np.float64)
         for column in COLUMNS[name]
+    }
+
+
+def as_text(tables: Mapping[str, Sequence[Mapping[str, Any]]]) -> Tables:
+    """Rows of any values as they stand in the tables; a column that a row lacks is empty."""
+    return {
+        name: [{column: cell(row.get(column)) for column in COLUMNS[name]} for row in rows]
+        for name, rows in tables.items()
     }
 
 

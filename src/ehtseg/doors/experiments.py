@@ -1,0 +1,48 @@
+"""Commands around experiments: carry out a named study."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from ehtseg.doors.options import Out
+
+
+def study(
+    name: Annotated[str, typer.Argument(help="Such as table1; --plan shows what it will do.")],
+    data: Annotated[Path, typer.Option(help="The folder that holds the labelled folders.")],
+    out: Out,
+    scale: Annotated[str, typer.Option(help="smoke, cpu or paper.")] = "cpu",
+    workers: Annotated[int | None, typer.Option(min=1, help="Processes; else one a core.")] = None,
+    scheduler: Annotated[str | None, typer.Option(help="Of Dask: tcp://HOST:PORT.")] = None,
+    plan: Annotated[bool, typer.Option("--plan", help="Show the runs and the time only.")] = False,
+    weights_folder: Annotated[Path | None, typer.Option(help="With ImageNet weights.")] = None,
+    share: Annotated[
+        Path | None, typer.Option(help="A folder of studies whose runs count; else that of --out.")
+    ] = None,
+    retry: Annotated[bool, typer.Option("--retry", help="Try again what failed.")] = False,
+    keep: Annotated[bool, typer.Option("--keep", help="Keep the run folders.")] = False,
+) -> None:
+    """Carry out a named study. The same command continues an interrupted one."""
+    from ehtseg.doors.show import bar, say, show_plan, show_study
+    from ehtseg.study.crew import Crew, workers_of
+    from ehtseg.study.results import read_results
+    from ehtseg.study.run import Order, find_study, look_at, predict, predicted_s, run_study
+
+    order = Order(
+        find_study(name), scale, data, out, weights_folder, share=share, retry=retry, keep=keep
+    )
+    crew = Crew(workers_of(workers, scheduler), scheduler)
+    work = look_at(order)
+    seconds = predict(work, crew, say)
+    show_plan(work, seconds, crew.workers, predicted_s(work, seconds, crew))
+    if plan:
+        return
+    with bar("tasks") as tick:
+        run_study(work, crew, tell=say, tick=tick)
+    failed = show_study(read_results(out))
+    say(f"The tables stand in {out}.")
+    if failed:
+        raise typer.Exit(2)

@@ -1,0 +1,271 @@
+"""A study carried out: planned, predicted, trained by worker processes, entered in tidy tables.
+
+The same command continues after a kill at any moment, also from the tables alone, and gives the
+same tables to the byte. A key (what is trained, and on what) is trained once, whatever study of
+the same scale and data asks for it.
+"""
+
+from __future__ import annotations
+
+import difflib
+import hashlib
+import json
+import traceback
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from ehtseg.records import UserError
+from ehtseg.seeing.machine import machine_facts
+from ehtseg.study.cost import Cost, frames_of, kind, makespan, measure, to_measure
+from ehtseg.study.crew import Crew, perform
+from ehtseg.study.designs import STUDIES
+from ehtseg.study.entries import Entry, entries_of, without_weights
+from ehtseg.study.frames import check_folders, opened
+from ehtseg.study.ledger import Ledger, locked
+from ehtseg.study.plan import Run, Study
+from ehtseg.study.results import BASELINES, EXAMPLES, KEY_CHARACTERS, read_facts, write_facts
+from ehtseg.study.shared import neighbours
+from ehtseg.study.task import Task, carry_out, look_for_weights
+
+Tell = Callable[[str], None]  # one sentence for the user
+Tick = Callable[[int, int], None]  # runs done, runs in all
+IDENTITY = {  # facts that must not change while a study is carried out, in words
+    "study": "study",
+    "scale": "scale",
+    "data": "content of the labelled folders",
+    "random_instead": "ImageNet weights",
+    "plan": "design or recipe",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Order:
+    """What a user asks for."""
+
+    study: Study
+    scale: str
+    data: Path  # the folder that holds the labelled folders
+    out: Path
+    weights: Path | None = None  # a folder of ImageNet weights
+    share: Path | None = None  # the folder whose studies lend their runs; None: that of `out`
+    retry: bool = False  # try again what has failed
+    keep: bool = False  # the run folders, with their weights
+
+
+@dataclass(frozen=True, slots=True)
+class Work:
+    """An order that has been looked at: every entry, and which of them are left to carry out."""
+
+    order: Order
+    facts: dict[str, Any]  # study.json
+    entries: tuple[Entry, ...]
+    left: tuple[Entry, ...]
+
+    def task(self, entry: Entry) -> Task:
+        """What a worker gets."""
+        weights = self.order.weights
+        data, out = self.order.data.absolute(), self.order.out.absolute()
+        return Task(entry, data, out, weights.absolute() if weights else None)
+
+
+def find_study(name: str) -> Study:
+    """The study of a name.
+
+    Raises: UserError with the nearest names where there is none.
+
+    >>> find_study("table1").seeds
+    3
+    """
+    if name not in STUDIES:
+        near = difflib.get_close_matches(name, STUDIES, n=3, cutoff=0.5)
+        raise UserError(
+            f"a study ({', '.join(STUDIES)})",
+            f"{name!r}",
+            f"Nearest: {', '.join(near)}." if near else "Choose one of these.",
+        )
+    return STUDIES[name]
+
+
+def look_at(order: Order) -> Work:
+    """Plan a study and see what is there of it; nothing is written.
+
+    Raises: UserError for folders that are missing, and for an `out` that holds something else.
+    """
+    folders = (*order.study.data.train, *(place.folder for place in order.study.data.score))
+    check_folders(dict.fromkeys(folders), order.data)
+    look_for_weights(order.weights)
+    plan = order.study.plan(order.scale)
+    facts = facts_of(order, plan)
+    check_identity(order.out, facts)
+    entries = entries_of(plan, order.data)
+    return Work(order, facts, entries, tuple(_opened_ledger(order, entries).left()))
+
+
+def facts_of(order: Order, plan: Sequence[Run]) -> dict[str, Any]:
+    """What study.json says: no times and no paths."""
+    study = order.study
+    folders = {*study.data.train, *(place.folder for place in study.data.score)}
+    keys = json.dumps(sorted(run.key for run in plan))
+    return {
+        "study": study.name,
+        "question": study.question,
+        "scale": order.scale,
+        "command": f"{study.command} --scale {order.scale}",
+        "unit": study.data.unit,
+        "rows": list(dict.fromkeys(run.row for run in plan)),
+        "seeds": sorted({run.seed for run in plan}),
+        "data": {name: opened((order.data / name,)).sha256 for name in sorted(folders)},
+        "random_instead": without_weights(plan),
+        "plan": hashlib.sha256(keys.encode()).hexdigest(),
+        "made_with": machine_facts(),
+    }
+
+
+def check_identity(out: Path, facts: dict[str, Any]) -> None:
+    """See that `out` is new, or holds this very study.
+
+    Raises: UserError that says what is different.
+    """
+    if not (out / "study.json").exists():
+        if out.exists() and (not out.is_dir() or {p.name for p in out.iterdir()} - {"runs"}):
+            raise UserError(
+                f"a new or empty folder for the study at {out}",
+                "one that holds other things",
+                "Choose another --out.",
+            )
+        return
+    before = read_facts(out)
+    for name, words in IDENTITY.items():
+        if before.get(name) != facts[name]:
+            raise UserError(
+                f"the {words} with which {out} was begun{_said(before.get(name))}",
+                f"another one{_said(facts[name])}",
+                "Choose another --out, or give the same command as before.",
+            )
+
+
+def predict(work: Work, crew: Crew, tell: Tell) -> dict[str, float]:
+    """Seconds that each run that is left will take, by key; measured on the machine that works.
+
+    Empty where the study is so short that measuring would not pay.
+    """
+    tasks = [work.task(entry) for entry in to_measure(work.left)]
+    costs: dict[str, Cost] = {}
+    for ended in perform(tasks, measure, crew):
+        run = ended.task.entry.run
+        if ended.result is None:
+            tell(f"{run.label} could not be timed. {reason_of(ended.error, work.order)}")
+        else:
+            costs[kind(run)] = ended.result
+    runs = [entry.run for entry in work.left if entry.row != BASELINES]
+    return {
+        run.key: costs[kind(run)].of(run, frames_of(run, work.order.data))
+        for run in runs
+        if kind(run) in costs
+    }
+
+
+def predicted_s(work: Work, seconds: dict[str, float], crew: Crew) -> float:
+    """Seconds until the study has ended, with so many workers."""
+    known = [seconds[entry.key] for entry in work.left if entry.key in seconds]
+    return makespan(known, crew.workers)
+
+
+def run_study(
+    work: Work,
+    crew: Crew,
+    *,
+    tell: Tell = lambda _: None,
+    tick: Tick = lambda _done, _total: None,
+    job: Callable[[Task], None] = carry_out,
+) -> Ledger:
+    """Carry out what is left of a study; its tables stand in `out` after every run.
+
+    Raises: UserError where another command works there, or the disk is full, or the scheduler of
+    a cluster is lost.
+    """
+    order, keep = work.order, work.order.keep
+    with locked(order.out):
+        _write_facts(order.out, work.facts, tell)
+        ledger = _opened_ledger(order, work.entries)
+        ledger.collect()
+        for name, count in _borrow(ledger, order, work.facts).items():
+            tell(f"{count} runs come from {name}: the same trainings on the same data.")
+        ledger.save()
+        for key, status in ledger.status.items():
+            ledger.clear(key, keep or status != "done")
+        left = ledger.left()
+        total = len({entry.key for entry in work.entries})
+        for done, ended in enumerate(perform([*map(work.task, left)], job, crew), 1):
+            _settle(ledger, ended.task.entry, ended.error, order, tell)
+            tick(total - len(left) + done, total)
+    return ledger
+
+
+def reason_of(error: BaseException | None, order: Order) -> str:
+    """Why a run failed, in one line without paths of this machine."""
+    said = str(error) if isinstance(error, UserError) else f"{type(error).__name__}: {error}"
+    for path, word in ((order.out, "OUT"), (order.data, "DATA"), (order.weights, "WEIGHTS")):
+        for form in (path.resolve(), path.absolute(), path) if path else ():
+            said = said.replace(str(form), word)
+    return " ".join(said.split())
+
+
+def _settle(
+    ledger: Ledger, entry: Entry, error: BaseException | None, order: Order, tell: Tell
+) -> None:
+    """Enter what became of one task, before anything of it is removed."""
+    ledger.collect()
+    if entry.key not in ledger.status:
+        error = error or UserError(
+            "the worker's record", "none", "Workers have to see the same folders as this machine."
+        )
+        reason = reason_of(error, order)
+        ledger.fail(entry.key, reason)
+        bug = "" if isinstance(error, UserError) else "".join(traceback.format_exception(error))
+        tell(f"{entry.label}: failed. {reason}\n{bug}".rstrip())
+    else:
+        tell(f"{entry.label}: done")
+    ledger.save()
+    if ledger.status[entry.key] == "done":
+        ledger.clear(entry.key, order.keep)
+
+
+def _opened_ledger(order: Order, entries: Sequence[Entry]) -> Ledger:
+    ledger = Ledger(order.out, entries)
+    if order.retry:
+        ledger.forget("failed")
+    return ledger
+
+
+def _borrow(ledger: Ledger, order: Order, facts: dict[str, Any]) -> dict[str, int]:
+    """Enter what studies beside this one have found for runs that are left; how many, by study."""
+    there = neighbours(order.share or order.out.resolve().parent, order.out, facts)
+    borrowed: dict[str, int] = {}
+    for entry in ledger.left():
+        for study in there:
+            if tables := study.has(entry, facts["data"]):
+                ledger.enter(entry.key, tables)
+                ledger.take_pictures(study.folder / EXAMPLES, f"*__{entry.key[:KEY_CHARACTERS]}")
+                borrowed[study.folder.name] = borrowed.get(study.folder.name, 0) + 1
+                break
+    return borrowed
+
+
+def _write_facts(out: Path, facts: dict[str, Any], tell: Tell) -> None:
+    """Write study.json, or note in it that another machine or other versions go on."""
+    if not (out / "study.json").exists():
+        write_facts(out, facts)
+        return
+    before, now = read_facts(out), facts["made_with"]
+    known = [before["made_with"], *before.get("continued_with", [])]
+    if now not in known:
+        changed = ", ".join(name for name in now if now[name] != known[0].get(name))
+        tell(f"Continued where {changed} changed: equality to the byte is not promised.")
+        write_facts(out, {**before, "continued_with": [*known[1:], now]})
+
+
+def _said(value: Any) -> str:
+    return f" ({value})" if isinstance(value, str) and len(value) < 20 else ""

@@ -1,0 +1,95 @@
+"""What a worker process does: one training with its scores, or the baselines; a record is left."""
+
+from __future__ import annotations
+
+import os
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+
+from ehtseg.learning.train import train
+from ehtseg.nets.weights import FOLDER
+from ehtseg.seeing.engines import flush_denormals
+from ehtseg.study.entries import Entry
+from ehtseg.study.frames import frames_at, split_of, training_frames
+from ehtseg.study.ledger import Record, record_folder, run_folder, write_record
+from ehtseg.study.results import BASELINES, KEY_CHARACTERS, as_text
+from ehtseg.study.score import (
+    Pictures,
+    example_name,
+    fit_baselines,
+    joined,
+    run_tables,
+    score_baselines,
+    score_net,
+    shrunk,
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Task:
+    """One piece of work: everything that has one key. It crosses to another process or machine."""
+
+    entry: Entry
+    data: Path  # the folder that holds the study's labelled folders
+    out: Path  # the folder of the study
+    weights: Path | None = None  # a folder of ImageNet weights
+
+
+def carry_out(task: Task) -> None:
+    """Do a task; its record is on disk when this returns.
+
+    A training that was interrupted is continued. One thread, as the design says: sums of floats
+    depend on their order.
+
+    Raises: UserError for what makes a training fail.
+    """
+    prepare(task)
+    record = _baselines(task) if task.entry.row == BASELINES else _training(task)
+    write_record(record, record_folder(task.out, task.entry.key))
+
+
+def prepare(task: Task) -> None:
+    """Make this process compute as the design says."""
+    look_for_weights(task.weights)
+    torch.set_num_threads(task.entry.run.recipe.fit.threads or 1)
+    flush_denormals()
+
+
+def look_for_weights(folder: Path | None) -> None:
+    """Let this process look for ImageNet weights in a folder too, as if the user had set it."""
+    if folder is not None:
+        os.environ[FOLDER] = str(folder)
+
+
+def _training(task: Task) -> Record:
+    run, key = task.entry.run, task.entry.key
+    split = split_of(run, task.data)
+    trained = train(training_frames(run, task.data), run.recipe, run_folder(task.out, key))
+    started = time.perf_counter()
+    parts, pictures = [], {}
+    for place in run.score:
+        frames = frames_at(place, split, task.data)
+        tables, probability = score_net(trained, place, frames)
+        parts.append(tables)
+        if run.seed == 0:
+            name = example_name(place, frames, key[:KEY_CHARACTERS])
+            pictures[name] = shrunk(probability)
+    parts.append(run_tables(trained, time.perf_counter() - started))
+    return Record(joined(parts), pictures)
+
+
+def _baselines(task: Task) -> Record:
+    run, started = task.entry.run, time.perf_counter()
+    split = split_of(run, task.data)
+    predictors = fit_baselines(training_frames(run, task.data), split)
+    parts, pictures = [], Pictures()
+    for place in run.score:
+        tables, shown = score_baselines(predictors, place, frames_at(place, split, task.data))
+        parts.append(tables)
+        pictures |= shown
+    timing = {"seconds_training": 0.0, "seconds_scoring": round(time.perf_counter() - started, 1)}
+    facts = as_text({"runs.csv": [{"status": "done"}], "timings.csv": [timing]})
+    return Record(joined([*parts, facts]), pictures)
