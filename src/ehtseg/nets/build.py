@@ -17,6 +17,17 @@ from ehtseg.nets.freeze import freeze
 from ehtseg.nets.initialise import initialise
 from ehtseg.nets.mednca import MedNCA, MedNCAPlan
 from ehtseg.nets.nnunet import NnUNet, NnUNetPlan
+from ehtseg.nets.rival_weights import PARTS, card_of_parts, fill_parts, find_parts, takes_weights
+from ehtseg.nets.smp_net import (
+    MULTIPLE,
+    SMP,
+    SmpName,
+    as_card_says,
+    fill_smp,
+    smp_body,
+    smp_card,
+    smp_scratch_card,
+)
 from ehtseg.nets.transfer import count_stages, fill
 from ehtseg.nets.transfer_unet import DECODERS, TransferUNet
 from ehtseg.nets.transunet import TransUNet
@@ -133,6 +144,8 @@ def build(recipe: NetRecipe, seed: int = 0, card: dict[str, Any] | None = None) 
 
 def _maker(recipe: NetRecipe) -> Callable[[NetRecipe, int, Card | None], Net]:
     """What builds the recipe's kind of network."""
+    if recipe.name.startswith(SMP):
+        return _smp
     if recipe.name not in FROM_SCRATCH:
         return _transfer
     _check_scratch(recipe)
@@ -141,8 +154,8 @@ def _maker(recipe: NetRecipe) -> Callable[[NetRecipe, int, Card | None], Net]:
 
 def _own_card(recipe: NetRecipe, entries: dict[str, Any]) -> Card:
     """A card that was stored, if it is one of this network."""
-    scratch = recipe.name in FROM_SCRATCH
-    arch = recipe.name if scratch else architecture(encoder_name(recipe.name)).arch
+    named = recipe.name in FROM_SCRATCH or recipe.name.startswith(SMP)
+    arch = recipe.name if named else architecture(encoder_name(recipe.name)).arch
     if entries.get("arch") != arch or set(entries) != {field.name for field in fields(Card)}:
         raise UserError(
             f"the card of a network {arch}",
@@ -167,6 +180,12 @@ def _check_scratch(recipe: NetRecipe) -> None:
             f"transfer {recipe.transfer}, freeze {recipe.freeze}, control {recipe.control}",
             "Leave them out, or choose --net resnet50.",
         )
+    if recipe.weights is not None and recipe.name not in PARTS:
+        raise UserError(
+            f"no weights file with --net {recipe.name}, which takes none",
+            recipe.weights,
+            f"Leave --weights out, or choose resnet50 or {' or '.join(PARTS)}.",
+        )
     if recipe.dropout and recipe.name in RIVALS and RIVALS[recipe.name].dropout is None:
         raise UserError(
             f"net.dropout 0 with --net {recipe.name}, which has no dropout",
@@ -179,8 +198,23 @@ def _rival(recipe: NetRecipe, seed: int, card: Card | None) -> Net:
     rival = RIVALS[recipe.name]
     body: Any = rival.body(recipe.dropout)
     initialise(body, recipe.init, seed)
+    if card is None and takes_weights(recipe):
+        files = find_parts(recipe, download=True)
+        fill_parts(body, recipe, files)
+        card = card_of_parts(recipe, files)
     card = card or Card(recipe.name, "published", None, rival.mean, rival.std)
     return Net(body, card, body.multiple)
+
+
+def _smp(recipe: NetRecipe, seed: int, card: Card | None) -> Net:
+    body = smp_body(recipe, seed)
+    file = None if card else wanted_file(recipe, download=True)
+    if card is None:
+        card = smp_card(recipe, file) if file else smp_scratch_card(recipe.name)
+    as_card_says(body, card)
+    if file and recipe.control is None:
+        card = fill_smp(body, card, file)
+    return Net(body, card, MULTIPLE)
 
 
 def _plain(recipe: NetRecipe, seed: int, card: Card | None) -> Net:
@@ -223,11 +257,13 @@ def _transfer(recipe: NetRecipe, seed: int, card: Card | None) -> Net:
 
 def encoder_name(name: str) -> str:
     """The encoder of a network that has one: `unetpp:resnet50` has that of `resnet50`."""
-    return name.removeprefix(NESTED)
+    return SmpName.of(name).ours or "" if name.startswith(SMP) else name.removeprefix(NESTED)
 
 
 def scratch_card(name: str) -> Card:
     """The card of an encoder that has seen no weights file."""
+    if name.startswith(SMP):
+        return smp_scratch_card(name)
     entry = architecture(encoder_name(name))
     return Card(entry.arch, entry.default, None, entry.mean, entry.std)
 
@@ -239,5 +275,7 @@ def wanted_file(recipe: NetRecipe, download: bool) -> WeightsFile | None:
     the same network as the transferred one.
     """
     if recipe.transfer in (0, ()) and recipe.weights is None:
+        return None
+    if not encoder_name(recipe.name):  # of smp alone: there is no file of it
         return None
     return find_weights(encoder_name(recipe.name), recipe.weights, download)

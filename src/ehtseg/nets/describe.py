@@ -10,9 +10,13 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from ehtseg.nets.build import Net, build, scratch_card, wanted_file
+from ehtseg.nets.build import Net, build, encoder_name, scratch_card, wanted_file
+from ehtseg.nets.encoders import architecture
 from ehtseg.nets.features import Encoder
+from ehtseg.nets.rival_weights import card_of_parts, find_parts, names_in_body, takes_weights
+from ehtseg.nets.smp_net import SMP, smp_card
 from ehtseg.nets.transfer import select
+from ehtseg.nets.weights import WeightsFile
 from ehtseg.nets.weights_file import expected_shapes, flat
 from ehtseg.recipe import FROM_SCRATCH, NetRecipe
 from ehtseg.records import UserError
@@ -70,23 +74,47 @@ def describe(recipe: NetRecipe) -> Description:
 
 def _card(recipe: NetRecipe) -> tuple[dict[str, Any] | None, tuple[str, ...]]:
     """The card that `build` would find, without downloading; notes on where weights come from."""
-    if recipe.name in FROM_SCRATCH:
-        return None, (f"No ImageNet weights: everything is drawn ({recipe.init}).",)
-    card = scratch_card(recipe.name)
+    none = (f"No ImageNet weights: everything is drawn ({recipe.init}).",)
+    if recipe.name in FROM_SCRATCH and not takes_weights(recipe):
+        return None, none
     try:
-        file = wanted_file(recipe, download=False)
+        files = _files(recipe)
     except UserError as error:
         if recipe.weights is not None and not recipe.weights.startswith("hub:"):
             raise
-        return card.as_dict(), (f"The ImageNet weights are not at hand yet. {error}",)
-    if file is None:
-        return card.as_dict(), (f"No ImageNet weights: everything is drawn ({recipe.init}).",)
-    return file.card.as_dict(), (f"ImageNet weights: {file}, variant {file.card.variant}.",)
+        card = None if recipe.name in FROM_SCRATCH else scratch_card(recipe.name).as_dict()
+        return card, (f"The ImageNet weights are not at hand yet. {error}",)
+    if not files:
+        return scratch_card(recipe.name).as_dict(), none
+    notes = tuple(f"ImageNet weights: {file}, variant {file.card.variant}." for file in files)
+    if takes_weights(recipe):
+        return card_of_parts(recipe, files).as_dict(), notes
+    if recipe.name.startswith(SMP):
+        return smp_card(recipe, files[0]).as_dict(), notes
+    return files[0].card.as_dict(), notes
+
+
+def _files(recipe: NetRecipe) -> tuple[WeightsFile, ...]:
+    """The weights files that the recipe asks for, as far as they are on this machine."""
+    if takes_weights(recipe):
+        return find_parts(recipe, download=False)
+    file = wanted_file(recipe, download=False)
+    return (file,) if file else ()
+
+
+def _filled(recipe: NetRecipe) -> set[str]:
+    """The flat names of the tensors of a body, without our own encoder, that take ImageNet's."""
+    if takes_weights(recipe):
+        return names_in_body(recipe)
+    if recipe.name.startswith(SMP) and recipe.transfer == "all" and encoder_name(recipe.name):
+        arch = architecture(encoder_name(recipe.name)).arch
+        return {flat(f"encoder.{name}") for name in expected_shapes(arch)[0]}
+    return set()
 
 
 def _layers(net: Net, recipe: NetRecipe) -> Iterator[Layer]:
     encoder = getattr(net.body, "encoder", None)
-    names, chosen = dict[str, str](), set[str]()
+    names, chosen, filled = dict[str, str](), set[str](), _filled(recipe)
     if isinstance(encoder, Encoder):
         names = {flat(name): name for name in expected_shapes(net.card["arch"])[0]}
         chosen = select(encoder, net.card["arch"], recipe.transfer)[1]
@@ -96,6 +124,7 @@ def _layers(net: Net, recipe: NetRecipe) -> Iterator[Layer]:
         own = dict(module.named_parameters(recurse=False))
         tensor = f"{inside}.{next(iter(own))}"
         tensor = names.get(flat(tensor), tensor) if inside != name else tensor
+        taken = tensor in chosen or flat(f"{name}.{next(iter(own))}") in filled
         yield Layer(
             part=name.split(".")[0] if inside == name else _stage(encoder, inside, own),
             name=tensor.rpartition(".")[0],
@@ -103,7 +132,7 @@ def _layers(net: Net, recipe: NetRecipe) -> Iterator[Layer]:
             channels=channels,
             stride=stride,
             parameters=sum(p.numel() for p in own.values()),
-            weights="ImageNet" if tensor in chosen else _drawn(module, recipe.init),
+            weights="ImageNet" if taken else _drawn(module, recipe.init),
             fixed=not any(p.requires_grad for p in own.values()),
             mode="training" if module.training else "inference",
         )

@@ -110,15 +110,23 @@ def read_tensors(path: Path, entry: Architecture) -> dict[str, Tensor]:
     Raises: UserError where names are missing or foreign, or a shape is another.
     """
     expected, head = expected_shapes(entry.arch)
+    return read_named(path, entry.arch, expected, (*head, *entry.head))
+
+
+def read_named(
+    path: Path, arch: str, expected: dict[str, tuple[int, ...]], spare: tuple[str, ...]
+) -> dict[str, Tensor]:
+    """The expected tensors of a file, by name and shape; `spare` starts names that may be there.
+
+    Raises: UserError where names are missing or foreign, or a shape is another.
+    """
     with _opened(path) as file:
         names = set(file.keys())
         tensors = {name: file.get_tensor(name) for name in sorted(names & set(expected))}
     counters = {name for name in expected if name.endswith("num_batches_tracked")}
     problems = {
         "missing": sorted(set(expected) - names - counters),
-        "unknown": sorted(
-            n for n in names - set(expected) if not n.startswith((*head, *entry.head))
-        ),
+        "unknown": sorted(n for n in names - set(expected) if not n.startswith(spare)),
         "of another shape": [
             f"{name} {tuple(tensor.shape)}, not {expected[name]}"
             for name, tensor in tensors.items()
@@ -128,7 +136,7 @@ def read_tensors(path: Path, entry: Architecture) -> dict[str, Tensor]:
     if any(problems.values()):
         found = (f"{len(n)} {what} ({', '.join(n[:3])})" for what, n in problems.items() if n)
         raise UserError(
-            f"the {len(expected)} tensors of {entry.arch} in {path}",
+            f"the {len(expected)} tensors of {arch} in {path}",
             f"{len(names)} tensors: {'; '.join(found)}",
             "Choose a file of this architecture.",
         )
