@@ -89,10 +89,8 @@ def pad_below_right(images_BCHW: Tensor, multiple: int) -> Tensor:
     mirrored second tissue; below and right only, so that the sampling grid of a strided encoder
     keeps its phase.
     """
-    height, width = images_BCHW.shape[-2:]
+    height, width = images_BCHW.shape[-2:]  # no branch on them: an exported graph takes any size
     below, right = -height % multiple, -width % multiple
-    if not (below or right):
-        return images_BCHW
     return functional.pad(images_BCHW, (0, right, 0, below), mode="replicate")
 
 
@@ -100,7 +98,7 @@ def mirror(images_BCHW: Tensor, margin: int) -> Tensor:
     """The image with `margin` mirrored pixels on each side, at any size of image."""
     for axis in (-2, -1):
         size = images_BCHW.shape[axis]
-        period = max(1, 2 * (size - 1))
+        period = 2 * (size - 1) + (size == 1)
         index = torch.arange(-margin, size + margin, device=images_BCHW.device).abs() % period
         images_BCHW = images_BCHW.index_select(axis, torch.minimum(index, period - index))
     return images_BCHW
