@@ -58,7 +58,14 @@ def report() -> Report:
         for n, beat in enumerate(finding.beats)
     )
     number = {"parameter": "cd50_ms", "n": 8, "median": 300.0, "mean": 301.0, "sd": 2.0}
-    number |= {"low95": 299.0, "high95": 303.0, "bias": 0.1, "resolution": math.nan, "how": "width"}
+    number |= {
+        "low95": 299.0,
+        "high95": 303.0,
+        "sd_masks": 1.5,
+        "bias": 0.1,
+        "resolution": math.nan,
+        "how": "width",
+    }
     return Report(
         name=EVIL,
         recording={

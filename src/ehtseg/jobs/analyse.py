@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from ehtseg.jobs.analysis import FILES, Analyst, edits_of, write_analysis
+from ehtseg.jobs.analysis import Analyst, edits_of, write_analysis
 from ehtseg.jobs.joining import Lines, lines_of, recordings_of
 from ehtseg.jobs.places import ANALYST, is_same, output_folders, read_record
 from ehtseg.jobs.plate import plate_of
@@ -132,7 +132,7 @@ def _still_true(analyst: Analyst, recording: Recording, folder: Path) -> dict[st
         return None
     if not all(is_same({"source": a}, b) for a, b in zip(described, masks, strict=True)):
         return None
-    complete = all((folder / name).is_file() for name in FILES)
+    complete = all((folder / name).is_file() for name in analyst.files)
     return record if complete and recording.is_described(record["source"]) else None
 
 

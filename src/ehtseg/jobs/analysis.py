@@ -2,28 +2,31 @@
 
 the tables               see reporting/tables.py
 trace.svg, trace.png    the trace with its beats
-report.html             the page, complete in itself
+overlay.mp4             every frame with its mask, the trace below it (measure.movie)
+report.html             the page, complete in itself but for the movie
 beats_edit.csv          corrections by hand: kept, and applied at every run
 record.json             source, masks, settings, versions, and what the page says
+traces.npz, masks.tif   with made_of.json and masks_again.json: what the next run need not see again
 """
 
 from __future__ import annotations
 
 import shutil
-from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from ehtseg.jobs.conclude import conclude
+from ehtseg.jobs import again
+from ehtseg.jobs.conclude import Conclusion, conclude, with_doubt
+from ehtseg.jobs.film import write_film
+from ehtseg.jobs.kept import MADE_OF, NOMINAL_FPS
+from ehtseg.jobs.material import MASKS, TRACES, Material, gather
 from ehtseg.jobs.places import ANALYST, RECORD, describe_source
 from ehtseg.jobs.recording import Facts, Recording, about, look_at
-from ehtseg.jobs.sight import Seen, Sight
-from ehtseg.jobs.watch import NOMINAL_FPS, Watched, watch
-from ehtseg.measuring.edits import Edit, read_edits, start_file
+from ehtseg.jobs.sight import Sight
+from ehtseg.measuring.edits import read_edits, start_file
 from ehtseg.measuring.traces import Traces
-from ehtseg.reading.joined import Joined
-from ehtseg.reading.video import Progress, Video
+from ehtseg.reading.video import Progress
 from ehtseg.recipe import MeasureRecipe
 from ehtseg.reporting.conclusions import can_conclude, cannot_conclude
 from ehtseg.reporting.figures import write_figures
@@ -35,10 +38,11 @@ from ehtseg.seeing.machine import machine_facts
 from ehtseg.seeing.outputs import folder_written_whole
 
 EDITS = "beats_edit.csv"
+MOVIE = "overlay.mp4"
 FILES = (
     "frames.csv", "beats.csv", "kinetics.csv", "summary.csv", "qc.json",
     "windows.csv", "changes.csv", "effects.csv",
-    "trace.svg", "trace.png", "report.html", EDITS, RECORD,
+    "trace.svg", "trace.png", "report.html", EDITS, RECORD, TRACES, MADE_OF,
 )  # fmt: skip
 
 
@@ -54,6 +58,12 @@ class Analyst:
         measure = self.recipe.model_dump(mode="json")
         return {**self.sight.settings, "measure": measure, **facts.settings}
 
+    @property
+    def files(self) -> tuple[str, ...]:
+        """What results hold always; others come where there is something to say."""
+        movie = (MOVIE,) if self.recipe.movie else ()
+        return (*FILES, *movie, *((MASKS,) if self.sight.draws else ()))
+
     def paced(self, pacing_bpm: float | None) -> Analyst:
         """The same with the pacing of one recording, where that is known."""
         if pacing_bpm is None:
@@ -66,42 +76,55 @@ def write_analysis(
 ) -> dict[str, Any]:
     """Analyse one recording into `folder`, which appears when all of it is complete.
 
+    Frames are watched only where no earlier run has left what there is to see.
     Returns its record. Raises: UserError for a recording or masks that cannot be read, ...
     """
     video = recording.open()
-    seen = look_at(analyst.sight, video)
-    edits = read_edits(folder / EDITS)
-    described = recording.describe()
-    masks = [describe_source(path) for path in seen.paths]
-    watched = watch(
-        seen.pairs, analyst.sight.threshold, video.n_frames, analyst.recipe.flow, progress
-    )
-    report = make_report(analyst, recording.facts, folder.name, video, watched, seen, edits)
+    edited = edits_of(folder)
+    paths = look_at(analyst.sight, video).paths
+    files = {"source": recording.describe(), "masks": [describe_source(path) for path in paths]}
+    seen_with = {"seen_with": analyst.sight.settings, "fps": recording.facts.fps}
+    made_of = {**_hashes(files), **seen_with, "flow": analyst.recipe.flow}
+    material = gather(analyst.sight, video, folder, made_of, progress)
+    said = conclude_from(material, analyst, recording.facts, folder)
+    doubt = again.uncertainty(material, said, analyst.recipe, folder, progress)
+    report = make_report(analyst, recording.facts, folder.name, material, said, doubt)
     with folder_written_whole(folder) as beside:
         write_tables(report, beside)
         write_figures(report, beside)
         write_page(report, beside / "report.html")
+        material.keep(beside)
+        if doubt:
+            again.keep(doubt, beside)
+        if analyst.recipe.movie:
+            write_film(report, material.pairs(beside), beside / MOVIE, progress)
         _keep_edits(folder, beside)
-        made_of = {"source": described, "masks": masks, "edits": edits_of(folder)}
-        record = {"written_by": ANALYST, **made_of, **_record(report)}
+        record = {"written_by": ANALYST, **files, "edits": edited, **_record(report)}
         write_json(beside / RECORD, record)
+    material.forget()
     return record
+
+
+def conclude_from(material: Material, analyst: Analyst, facts: Facts, folder: Path) -> Conclusion:
+    """What follows from what was seen, with the corrections by hand in `folder`."""
+    watched, video = material.watched, material.video
+    traces, edits = watched.traces(video.um_per_px), read_edits(folder / EDITS)
+    clock = Clock(watched.is_timed, NOMINAL_FPS)
+    return conclude(traces, clock, analyst.recipe, edits, facts.events_in(video))
 
 
 def make_report(
     analyst: Analyst,
     facts: Facts,
     name: str,
-    video: Video | Joined,
-    watched: Watched,
-    seen: Seen,
-    edits: Sequence[Edit] = (),
+    material: Material,
+    said: Conclusion,
+    doubt: again.Doubt | None = None,
 ) -> Report:
     """Everything that is told about one recording."""
+    video, watched, seen = material.video, material.watched, material.seen
     events = facts.events_in(video)
-    clock = Clock(None not in watched.times_s, NOMINAL_FPS)
-    traces = watched.traces(video.um_per_px)
-    said = conclude(traces, clock, analyst.recipe, edits, events)
+    clock, traces = said.clock, said.traces
     return Report(
         name=name,
         recording={**about(video), **_length(traces, clock)},
@@ -111,7 +134,7 @@ def make_report(
         choice=said.choice,
         finding=said.finding,
         beats=said.beats,
-        parameters=said.parameters,
+        parameters=with_doubt(said.parameters, doubt.found.sd if doubt else {}, clock),
         windows=said.course.windows,
         changes=said.course.changes,
         effects=said.course.effects,
@@ -119,7 +142,7 @@ def make_report(
         can=can_conclude(clock, said.choice, said.finding, video.um_per_px),
         cannot=cannot_conclude(traces, clock, said.finding, said.flags, events, seen.one_mask),
         events=events,
-        notes=(*video.notes, *seen.notes()),
+        notes=(*watched.notes, *((doubt.words,) if doubt else ())),
         picture=render.overlay(watched.image, watched.mask),
         shown=watched.shown,
         made_with={"settings": analyst.settings(facts), "versions": machine_facts()},
@@ -130,6 +153,13 @@ def _length(traces: Traces, clock: Clock) -> dict[str, Any]:
     """Number of frames and the time of the last one, None where nobody knows the rate."""
     count = len(traces.time_s)
     return {"n_frames": count, "end_s": float(traces.time_s[-1]) if clock.is_known else None}
+
+
+def _hashes(files: dict[str, Any]) -> dict[str, Any]:
+    """What is in a recording's files and its masks', wherever they are."""
+    recorded = files["source"].get("files", [files["source"]])
+    named = {"source": recorded, "masks": files["masks"]}
+    return {name: [one["sha256"] for one in some] for name, some in named.items()}
 
 
 def _keep_edits(folder: Path, beside: Path) -> None:

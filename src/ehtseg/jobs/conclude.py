@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Literal
 
@@ -36,8 +36,11 @@ NEED_SECONDS = ("_fridericia_ms", "capture_ratio")  # mean nothing in frames
 class Conclusion:
     """What the traces of one recording say."""
 
+    traces: Traces
+    clock: Clock
     choice: Choice | None
     finding: BeatFinding | None
+    meaning: Meaning
     beats: tuple[dict[str, Any], ...]
     parameters: tuple[dict[str, Any], ...]
     flags: tuple[Flag, ...]
@@ -56,7 +59,7 @@ def conclude(
     choice = choose_trace(traces) if many else None
     flags = quality.flags_of(traces, choice) if many else []
     if choice is None:
-        return Conclusion(None, None, (), (), tuple(flags), Course())
+        return Conclusion(traces, clock, None, None, Meaning(), (), (), tuple(flags), Course())
     signal, meaning = as_shortening(choice, traces)
     finding = find_beats(*rising(traces.time_s, signal), max_bpm=recipe.max_bpm)
     finding = apply_edits(finding, [_in_seconds(edit, clock) for edit in edits])
@@ -64,8 +67,11 @@ def conclude(
     sure = finding.verdict == "beating"
     numbers = summary(finding, meaning, recipe.pacing_bpm) if sure else {}
     return Conclusion(
+        traces,
+        clock,
         choice,
         finding,
+        meaning,
         tuple(beat_rows(finding, rows, clock)),
         tuple(parameter_rows(numbers, clock)),
         (*flags, *_flags_of_beats(finding, rows)),
@@ -110,16 +116,28 @@ def beat_rows(
 
 
 def parameter_rows(numbers: dict[str, Number], clock: Clock) -> Iterator[dict[str, Any]]:
-    """The rows of kinetics.csv, each in the unit that its name tells."""
+    """The rows of kinetics.csv, each in the unit that its name tells.
+
+    Nothing is known yet of `sd_masks`: see `with_doubt`.
+    """
     for name, number in numbers.items():
         if not clock.is_known and name.endswith(NEED_SECONDS):
             continue
         parts = ("median", "mean", "sd", "low", "high", "bias", "resolution")
         told = {part: clock.tell(name, getattr(number, part))[1] for part in parts}
         told["low95"], told["high95"] = told.pop("low"), told.pop("high")
-        order = ("median", "mean", "sd", "low95", "high95", "bias", "resolution")
+        told["sd_masks"] = math.nan
+        order = ("median", "mean", "sd", "low95", "high95", "sd_masks", "bias", "resolution")
         row = {"parameter": clock.tell(name, 0.0)[0], "n": number.n}
         yield {**row, **{part: told[part] for part in order}, "how": how(name)}
+
+
+def with_doubt(
+    rows: Sequence[dict[str, Any]], of_masks: Mapping[str, float], clock: Clock
+) -> tuple[dict[str, Any], ...]:
+    """The rows of kinetics.csv with the SD of each number over ways to find the masks."""
+    told = dict(clock.tell(name, sd) for name, sd in of_masks.items())
+    return tuple({**row, "sd_masks": told.get(row["parameter"], math.nan)} for row in rows)
 
 
 def _told(values: dict[str, float], clock: Clock) -> dict[str, float]:

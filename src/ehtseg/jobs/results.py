@@ -72,9 +72,9 @@ class Means:
             f"{torch.get_num_threads()} threads; threshold {made['threshold']:g}"
         )
 
-    def look(self, video: Video) -> Generator[tuple[Frame, Cleaned], None, None]:
+    def look(self, frames: Iterator[Frame]) -> Generator[tuple[Frame, Cleaned], None, None]:
         """Every frame with its probabilities, steady and clean as the settings say."""
-        made, frames = self.settings, video.frames()
+        made = self.settings
         seen = see(self.engine, frames, made["size_px"], self.batch)
         tidy = clean if made["clean"] else as_it_is
         with closing(steadied(seen, made["steady"]) if made["steady"] else seen) as steady:
@@ -91,7 +91,7 @@ def write_results(means: Means, source: Path, folder: Path, progress: Progress) 
     video = open_video(source, settings["fps_given"], settings["um_per_px_given"])
     described = describe_source(source)
     with folder_written_whole(folder) as beside:
-        with closing(means.look(video)) as seen:
+        with closing(means.look(video.frames())) as seen:
             tally = _write_frames(beside, video, means, seen, progress)
         picture = render.figure(tally.image, tally.mask, video.um_per_px)
         write_png(beside / "figure.png", picture, render.DOTS_PER_INCH, means.stamp)

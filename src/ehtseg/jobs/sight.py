@@ -2,26 +2,41 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator, Iterator
+from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import closing
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
+
+import numpy as np
 
 from ehtseg.jobs.results import Means, steady_notes
 from ehtseg.reading.mask_stream import masks_of, open_masks, paired
 from ehtseg.reading.video import Video
 from ehtseg.records import Array, Frame
-from ehtseg.seeing.clean import Cleaned, Tidied
+from ehtseg.seeing.clean import Cleaned, Tidied, clean
+from ehtseg.seeing.variants import Variant, Way, of_one_network
 
 Pairs = Iterator[tuple[Frame, Array]]  # frames, each with its mask (bool) or probabilities
+
+NOTHING: Array = np.zeros((0, 0), bool)
+
+
+@dataclass(slots=True)
+class Behind:
+    """How many frames an interrupted run has left behind; counted down as they pass."""
+
+    frames: int = 0
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Seen:
-    """One recording with the masks of its frames, not yet read."""
+    """One recording with the masks of its frames, not yet read; each call of `pairs` starts anew.
 
-    pairs: Pairs
+    Frames that are behind us come with `NOTHING` where masks cost time.
+    """
+
+    pairs: Callable[[Behind], Pairs]
     words: str  # where the masks come from
     paths: tuple[Path, ...] = ()  # the masks' file or folder; of a joined recording several
     one_mask: bool = False  # one stands for all frames
@@ -36,6 +51,12 @@ class Sight:
     threshold: float
     look_at: Callable[[Video], Seen]
     masks_of: Callable[[Path], Path | None]  # the masks' file or folder of a recording
+    variants: tuple[Variant, ...] = ()  # ways in which it finds masks, the usual one first
+
+    @property
+    def draws(self) -> bool:
+        """Whether it makes masks itself, so that they are part of the results."""
+        return bool(self.variants)
 
 
 def by_network(means: Means) -> Sight:
@@ -48,12 +69,38 @@ def by_network(means: Means) -> Sight:
     def look_at(video: Video) -> Seen:
         tidied = Tidied()
 
+        def pairs(behind: Behind) -> Pairs:
+            frames = video.frames()
+            if not settings["steady"]:  # which needs the frames before
+                yield from _passed(frames, behind)
+            yield from _counted(means.look(frames), tidied)
+
         def notes() -> list[str]:
             return [*tidied.notes(), *steady_notes(settings)]
 
-        return Seen(_counted(means.look(video), tidied), ", ".join(words), notes=notes)
+        return Seen(pairs, ", ".join(words), notes=notes)
 
-    return Sight(settings, settings["threshold"], look_at, lambda _: None)
+    threshold = settings["threshold"]
+    variants = of_one_network(means.engine, settings["size_px"], threshold)
+    if settings["clean"]:
+        variants = tuple(replace(one, way=_clean(one)) for one in variants)
+    return Sight(settings, threshold, look_at, lambda _: None, variants)
+
+
+def _passed(frames: Iterator[Frame], behind: Behind) -> Pairs:
+    while behind.frames > 0 and (frame := next(frames, None)) is not None:
+        behind.frames -= 1
+        yield frame, NOTHING
+
+
+def _clean(variant: Variant) -> Way:
+    """The way of a variant, its masks cleaned as usual."""
+
+    def way(images: Sequence[Array]) -> list[Array]:
+        found = variant.way(images)
+        return [clean(one, variant.threshold).probability for one in found]
+
+    return way
 
 
 def _counted(looks: Generator[tuple[Frame, Cleaned], None, None], tidied: Tidied) -> Pairs:
@@ -70,6 +117,6 @@ def by_masks(place: Path, settings: dict[str, Any], alone: bool, threshold: floa
         masks = open_masks(masks_of(video.path, place, alone))
         words = f"one mask for all frames, {masks.path}" if masks.is_single else str(masks.path)
         one_mask = masks.is_single and video.n_frames != 1
-        return Seen(paired(video, masks), words, (masks.path,), one_mask)
+        return Seen(lambda _: paired(video, masks), words, (masks.path,), one_mask)
 
     return Sight(settings, threshold, look_at, lambda source: masks_of(source, place, alone))
