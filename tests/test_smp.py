@@ -1,0 +1,121 @@
+"""Networks of segmentation_models.pytorch inside our training: contract, weights, clear words."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import segmentation_models_pytorch as smp
+import torch
+
+from conftest import shared, write_labelled
+from ehtseg.learning.evaluate import evaluate
+from ehtseg.learning.train import train
+from ehtseg.nets import smp_net
+from ehtseg.nets.build import build
+from ehtseg.nets.describe import describe
+from ehtseg.nets.encoders import architecture
+from ehtseg.nets.smp_net import OURS, SmpName
+from ehtseg.nets.weights_file import expected_shapes, flat
+from ehtseg.reading.dataset import open_dataset
+from ehtseg.recipe import NetRecipe, make_recipe
+from ehtseg.records import UserError
+from net_tester import CHECKS, Member, as_parameter, name_of
+
+LITE = "timm-tf_efficientnet_lite0"
+MEMBERS = (
+    Member("lite0", NetRecipe(name=f"smp:Unet/{LITE}")),
+    Member("foreign", NetRecipe(name="smp:Linknet/resnet18")),
+    Member(
+        "resnet50", NetRecipe(name="smp:Unet/resnet50", transfer=0), 32_521_105, 21.3, slow=True
+    ),
+    Member(
+        "nested", NetRecipe(name="smp:UnetPlusPlus/resnet50", transfer=0), 48_985_745, slow=True
+    ),
+)
+
+
+@pytest.mark.parametrize("check", CHECKS, ids=name_of)
+@pytest.mark.parametrize("member", [as_parameter(m) for m in MEMBERS])
+def test_contract(member: Member, check: Callable[[Member], None]) -> None:
+    check(member)
+
+
+@pytest.mark.parametrize(("theirs", "ours"), OURS.items())
+def test_every_tensor_of_our_files_has_its_place(theirs: str, ours: str) -> None:
+    with torch.device("meta"):
+        encoder = smp.encoders.get_encoder(theirs, weights=None)
+    own = {flat(name): tuple(tensor.shape) for name, tensor in encoder.state_dict().items()}
+    for name, shape in expected_shapes(architecture(ours).arch)[0].items():
+        assert own[flat(name)] == shape, name
+
+
+def features(net: torch.nn.Module, picture: torch.Tensor) -> list[torch.Tensor]:
+    with torch.no_grad():
+        return net.eval().body.encoder((picture - net.mean) / net.std)
+
+
+def test_the_bundled_weights_compute_in_smp_what_they_compute_here() -> None:
+    picture = torch.rand(1, 3, 64, 64)
+    theirs = features(build(NetRecipe(name=f"smp:Unet/{LITE}")), picture)[1:]
+    ours = features(build(NetRecipe(name="efficientnet_lite0")), picture)
+    for one, other in zip(theirs, ours, strict=True):
+        torch.testing.assert_close(one, other)
+
+
+@pytest.mark.slow
+def test_the_keras_file_is_built_as_v1_inside_smp() -> None:
+    file = str(shared("weights/resnet50_keras_in1k.safetensors"))
+    net = build(NetRecipe(name="smp:Unet/resnet50", weights=file))
+    assert net.card["variant"] == "keras_v1"
+    assert net.body.encoder.layer2[0].conv1.stride == (2, 2)
+    picture = torch.rand(1, 3, 64, 64)
+    ours = features(build(NetRecipe(name="resnet50", weights=file)), picture)
+    for one, other in zip(features(net, picture)[1:], ours, strict=True):
+        torch.testing.assert_close(one, other)
+
+
+def test_describe_tells_which_layers_are_imagenets() -> None:
+    table = describe(NetRecipe(name=f"smp:Unet/{LITE}"))
+    assert sum(layer.parameters for layer in table.layers) == table.parameters
+    kinds = {layer.part: layer.weights for layer in table.layers if "Conv2d" in layer.kind}
+    assert kinds["encoder"] == "ImageNet" or "conv_head" in table.layers[-1].name
+    assert kinds["decoder"] == "random (xavier)"
+    assert "No ImageNet weights" in describe(NetRecipe(name="smp:Unet/resnet18")).notes[0]
+
+
+def test_a_run_folder_of_smp_is_one_as_any_other(tmp_path: Path) -> None:
+    dataset = open_dataset([write_labelled(tmp_path / "film", {"film": 12}, size=32)])
+    recipe = make_recipe(
+        {
+            "data": {"split": "blocks", "guard_frames": 0, "size": 32, "augment": "flips"},
+            "net": {"name": "smp:Unet/resnet18"},
+            "fit": {"epochs": 1, "images_per_epoch": 4, "batch": 2, "threads": 1},
+        }
+    )
+    run = train(dataset, recipe, tmp_path / "run")
+    assert run.facts["card"]["arch"] == "smp:Unet/resnet18"
+    assert evaluate(run.path, dataset).summary["images"] > 0
+
+
+@pytest.mark.parametrize(
+    ("decisions", "said"),
+    [
+        ({"name": "smp:Unet"}, "Write for example: smp:Unet/resnet50"),
+        ({"name": "smp:Unett/resnet18"}, "nearest are Unet"),
+        ({"name": "smp:Unet/resnet19"}, "nearest are resnet18"),
+        ({"name": "smp:Unet/resnet18", "freeze": 1}, "no freezing"),
+        ({"name": "smp:Unet/resnet18", "weights": "a.safetensors"}, "starts from random weights"),
+    ],
+)
+def test_what_cannot_be_is_said(decisions: dict[str, object], said: str) -> None:
+    with pytest.raises(UserError, match=said):
+        build(NetRecipe.model_validate(decisions))
+
+
+def test_without_smp_the_install_line_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(smp_net, "PACKAGE", "no_such_package_of_smp")
+    with pytest.raises(UserError, match=r"pip install 'ehtseg\[smp\]'"):
+        build(NetRecipe(name="smp:Unet/resnet18"))
+    assert SmpName.of("smp:Unet/resnet18").ours is None
