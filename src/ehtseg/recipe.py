@@ -131,6 +131,7 @@ class MeasureRecipe(_Decisions):
 
     max_bpm: Annotated[float, Field(gt=0)] = 360.0  # no second beat sooner than at this rate
     flow: bool = True  # optical flow inside the mask; most of the time where masks are given
+    trace: str | None = None  # beats are read from it where it has values; None: the clearest
     pacing_bpm: Annotated[float, Field(gt=0)] | None = None  # a fact: None where nobody paces
     movie: bool = True  # overlay.mp4; it costs a second pass that decodes, draws and encodes
     uncertainty: Literal["none", "sample", "complete"] = "sample"  # masks found in several ways

@@ -16,7 +16,7 @@ from ehtseg.jobs.recording import Facts, Recording
 from ehtseg.jobs.segment import decide_means, find_sources
 from ehtseg.jobs.sight import Sight, by_masks, by_network
 from ehtseg.reading.video import Progress
-from ehtseg.recipe import Recipe
+from ehtseg.recipe import MeasureRecipe, Recipe
 from ehtseg.records import UserError
 from ehtseg.reporting.batch import write_batch
 from ehtseg.reporting.plate import Plate
@@ -24,6 +24,8 @@ from ehtseg.seeing.engines import memory_watched
 from ehtseg.seeing.machine import machine_facts
 from ehtseg.seeing.run_folder import RunFolder
 from ehtseg.seeing.shipped import chosen_run
+
+COMPARED = "contraction"  # the trace of recordings in a manifest, unless measure.trace says another
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -61,9 +63,9 @@ def analyse(
     sources, unread = find_sources(videos)
     failed = [AnalyseResult(one.source, "failed", reason=one.reason) for one in unread]
     sight = _sight(run, masks, recipe, len(sources) == 1)
-    analyst = Analyst(sight, (recipe or Recipe()).measure)
     told = facts or Facts()
     lines = lines_of(told.manifest, sources) if told.manifest else ()
+    analyst = Analyst(sight, _measure((recipe or Recipe()).measure, bool(lines)))
     recordings = recordings_of(sources, told, lines)
     folders = output_folders([one.place for one in recordings], Path(out), ANALYST)
     results = [
@@ -73,6 +75,13 @@ def analyse(
     plate = _plate(lines, recordings, results) if lines else None
     write_batch(_records(Path(out)), Path(out), plate)
     return results + failed
+
+
+def _measure(recipe: MeasureRecipe, compared: bool) -> MeasureRecipe:
+    """How to measure; recordings that are compared are read from one trace, else sizes differ."""
+    if recipe.trace or not (compared and recipe.flow):
+        return recipe
+    return recipe.model_copy(update={"trace": COMPARED})
 
 
 def _plate(

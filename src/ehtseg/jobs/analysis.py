@@ -22,10 +22,12 @@ from ehtseg.jobs.film import write_film
 from ehtseg.jobs.kept import MADE_OF, NOMINAL_FPS
 from ehtseg.jobs.material import MASKS, TRACES, Material, gather
 from ehtseg.jobs.places import ANALYST, RECORD, describe_source
+from ehtseg.jobs.posts import marked_posts, with_force
 from ehtseg.jobs.recording import Facts, Recording, about, look_at
 from ehtseg.jobs.sight import Sight
 from ehtseg.measuring.edits import read_edits, start_file
 from ehtseg.measuring.traces import Traces
+from ehtseg.reading.joined import Joined
 from ehtseg.reading.video import Progress
 from ehtseg.recipe import MeasureRecipe
 from ehtseg.reporting.conclusions import can_conclude, cannot_conclude
@@ -84,11 +86,15 @@ def write_analysis(
     paths = look_at(analyst.sight, video).paths
     files = {"source": recording.describe(), "masks": [describe_source(path) for path in paths]}
     seen_with = {"seen_with": analyst.sight.settings, "fps": recording.facts.fps}
-    made_of = {**_hashes(files), **seen_with, "flow": analyst.recipe.flow}
-    material = gather(analyst.sight, video, folder, made_of, progress)
+    asked = recording.facts.settings
+    made_of = {**_hashes(files), **seen_with, "flow": analyst.recipe.flow, "posts": asked["posts"]}
+    made_of |= {"starts_s": list(video.starts_s)} if isinstance(video, Joined) else {}
+    posts = marked_posts(recording.facts.posts, video) if recording.facts.posts else None
+    material = gather(analyst.sight, video, folder, made_of, progress, posts)
     said = conclude_from(material, analyst, recording.facts, folder)
     doubt = again.uncertainty(material, said, analyst.recipe, folder, progress)
     report = make_report(analyst, recording.facts, folder.name, material, said, doubt)
+    report = with_force(report, recording.facts.post)
     with folder_written_whole(folder) as beside:
         write_tables(report, beside)
         write_figures(report, beside)

@@ -56,7 +56,7 @@ def conclude(
 ) -> Conclusion:
     """Choose a trace, find its beats, measure them, and raise every flag."""
     many = len(traces.time_s) > 2
-    choice = choose_trace(traces) if many else None
+    choice = choose_trace(traces, recipe.trace) if many else None
     flags = quality.flags_of(traces, choice) if many else []
     if choice is None:
         return Conclusion(traces, clock, None, None, Meaning(), (), (), tuple(flags), Course())
@@ -90,7 +90,8 @@ def as_shortening(choice: Choice, traces: Traces) -> tuple[Array, Meaning]:
     """The chosen trace and what it stands for: its unit, and of what its amplitude is a share.
 
     A length or an area, which was turned to minus itself, becomes what it is shorter than usual.
-    Shortening by flow is a share of the usual extent of the mask, where the whole of it is seen.
+    Shortening by flow is a share of the usual extent of the mask, where the whole of it is seen;
+    that between posts of the distance of the relaxed posts.
     """
     name = stem(choice.name)
     unit = choice.name.removeprefix(f"{name}_")
@@ -100,6 +101,9 @@ def as_shortening(choice: Choice, traces: Traces) -> tuple[Array, Meaning]:
     extent = traces.columns.get(f"extent_{unit}", np.full(1, np.nan))
     if name == "contraction" and np.isfinite(extent).mean() >= FEWEST_SEEN:
         return choice.signal, Meaning(unit, "fs_pct", float(np.nanmedian(extent)))
+    if name == "post_shortening":
+        apart = choice.signal + traces.columns[f"post_distance_{unit}"]
+        return choice.signal, Meaning(unit, "fs_pct", float(np.nanmedian(apart)))
     return choice.signal, Meaning(unit)
 
 

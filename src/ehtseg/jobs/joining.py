@@ -68,9 +68,8 @@ def _recording(files: Sequence[Path], facts: Facts, lines: Lines) -> Recording:
     pacing = {line.pacing_bpm for line, _ in own}
     return Recording(
         tuple(files),
-        replace(facts, marks=marks),
+        replace(facts, marks=marks, stamps=tuple(stamps) if len(files) > 1 else ()),
         re.sub(r"[\\/:]", "_", own[0][0].well) if own else "",
-        tuple(stamps) if len(files) > 1 else (),
         pacing.pop() if len(pacing) == 1 else None,
     )
 

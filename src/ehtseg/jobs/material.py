@@ -13,9 +13,11 @@ from pathlib import Path
 from typing import Any
 
 from ehtseg.jobs.kept import MADE_OF, Parts, Watched, load, read_json, save, write_json
+from ehtseg.jobs.posts import PostWatch
 from ehtseg.jobs.recording import look_at
 from ehtseg.jobs.sight import Behind, Seen, Sight
 from ehtseg.jobs.watch import watch
+from ehtseg.measuring.traces import columns_of
 from ehtseg.reading.joined import Joined
 from ehtseg.reading.mask_stream import open_masks
 from ehtseg.reading.video import Progress, Video
@@ -66,7 +68,12 @@ class Material:
 
 
 def gather(
-    sight: Sight, video: Video | Joined, folder: Path, made_of: dict[str, Any], progress: Progress
+    sight: Sight,
+    video: Video | Joined,
+    folder: Path,
+    made_of: dict[str, Any],
+    progress: Progress,
+    posts: PostWatch | None = None,
 ) -> Material:
     """Watch a recording, or take what an earlier run of the same has left in `folder`.
 
@@ -81,7 +88,9 @@ def gather(
         return Material(video, sight, seen, load(folder / TRACES), made_of, folder, None)
     parts = Parts(folder.with_name(f".{folder.name}.parts"), made_of)
     pairs = seen.pairs(Behind(parts.n_frames))
+    pairs = posts.passing(pairs) if posts else pairs
     how = {"with_flow": made_of["flow"], "keep_masks": sight.draws, "progress": progress}
     watched = watch(pairs, sight.threshold, video.n_frames, parts, **how)
-    watched = replace(watched, notes=(*video.notes, *seen.notes()))
+    columns = {**watched.columns, **(columns_of(posts.frames) if posts else {})}
+    watched = replace(watched, columns=columns, notes=(*video.notes, *seen.notes()))
     return Material(video, sight, seen, watched, made_of, None, parts)

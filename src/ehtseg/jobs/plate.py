@@ -16,7 +16,13 @@ from ehtseg.jobs.places import absolute
 from ehtseg.measuring.doses import PairedChange, dose_means, fit_hill, paired_changes
 from ehtseg.measuring.manifest import Treatment
 from ehtseg.measuring.plate import plate_table, similarity
-from ehtseg.measuring.stretches import MEASURES, OF_ONE_TRACE, measures_of, stretch_s
+from ehtseg.measuring.stretches import (
+    MEASURES,
+    NO_RATIO,
+    OF_ONE_TRACE,
+    measures_of,
+    stretch_s,
+)
 from ehtseg.reporting.plate import Curve, Plate
 
 Record = dict[str, Any]
@@ -44,12 +50,12 @@ def plate_of(lines: Lines, analysed: Sequence[tuple[Path, Record]], strangers: i
     """
     read = [_read(line, file, lines, analysed) for line, file in lines]
     names = [name for name in MEASURES if any(_known(one, name) for one in read)]
-    changes = {name: _changes(read, name) for name in names}
-    conditions, columns = _profile(read, changes)
+    changes = {name: _changes(read, name) for name in names if name not in NO_RATIO}
+    conditions, columns = _profile(read, names, changes)
     table = plate_table(list(conditions), columns)
-    curves = tuple(curve for name in names for curve in _curves(name, changes[name]))
+    curves = tuple(curve for name, found in changes.items() for curve in _curves(name, found))
     return Plate(
-        rows=tuple(_row(one, changes) for one in read),
+        rows=tuple(_row(one, names, changes) for one in read),
         table=table,
         conditions=conditions,
         alike=similarity(table.values),
@@ -110,20 +116,20 @@ def _changes(read: Sequence[Read], name: str) -> tuple[PairedChange, ...]:
 
 
 def _profile(
-    read: Sequence[Read], changes: Changes
+    read: Sequence[Read], names: Sequence[str], changes: Changes
 ) -> tuple[dict[str, tuple[str, str]], dict[str, list[float]]]:
     """Of each well its first condition and its highest dose; measures at both, the second as %."""
     wells: dict[str, list[Read]] = {}
     for one in read:
         wells.setdefault(one.line.well, []).append(one)
     conditions: dict[str, tuple[str, str]] = {}
-    names = (*changes, *map(_changed, changes))
-    columns: dict[str, list[float]] = {name: [] for name in names}
+    columns: dict[str, list[float]] = {name: [] for name in (*names, *map(_changed, changes))}
     for well, own in wells.items():
         top = max((one.line for one in own if one.line.drug), key=_dose, default=None)
         conditions[well] = (own[0].line.label, top.label if top else "")
-        for name, found in changes.items():
+        for name in names:
             columns[name].append(own[0].values.get(name, math.nan))
+        for name, found in changes.items():
             columns[_changed(name)].append(_change_at(found, top))
     return conditions, columns
 
@@ -145,7 +151,7 @@ def _curves(name: str, changes: Sequence[PairedChange]) -> Iterator[Curve]:
         yield Curve(name, drug, pacing_bpm, dose_means(group), points, fit)
 
 
-def _row(one: Read, changes: Changes) -> dict[str, Any]:
+def _row(one: Read, names: Sequence[str], changes: Changes) -> dict[str, Any]:
     """One row of treatments.csv."""
     line = one.line
     known = {name: _change_at(found, line) for name, found in changes.items()}
@@ -157,7 +163,7 @@ def _row(one: Read, changes: Changes) -> dict[str, Any]:
         "to_s": one.span_s[1],
         "verdict": one.verdict,
         "trace": one.trace,
-        **{name: one.values.get(name, math.nan) for name in changes},
+        **{name: one.values.get(name, math.nan) for name in names},
         **{_changed(name): value for name, value in known.items()},
         "reason": one.reason,
     }

@@ -25,6 +25,7 @@ class Facts:
     marks: tuple[tuple[Path, Event], ...] = ()  # events at a time in one of the files
     manifest: Path | None = None  # which file is which well, drug and dose
     join: bool = False  # the files are one recording, or with a manifest those of a well
+    stamps: tuple[Stamp | None, ...] = ()  # when each of several files began
     posts: str | None = None  # masks or two boxes: see `jobs/posts.py`
     post: Post | None = None  # size and stiffness of the posts
 
@@ -36,7 +37,8 @@ class Facts:
             "um_per_px_given": self.um_per_px,
             "events": [f"{event.time_s:g} {event.label}" for event in self.events],
             "marks": [f"{file.name} {one.time_s:g} {one.label}" for file, one in self.marks],
-            "posts": self.posts,
+            "starts": [stamp and stamp.at.isoformat() for stamp in self.stamps],
+            "posts": self.posts and posts_settings(self.posts),
             "post": None if self.post is None else asdict(self.post),
         }
 
@@ -57,7 +59,6 @@ class Recording:
     files: tuple[Path, ...]
     facts: Facts
     name: str = ""  # of several files together
-    stamps: tuple[Stamp | None, ...] = ()  # when each began, where the user says so
     pacing_bpm: float | None = None  # goes before the recipe's
 
     @property
@@ -70,7 +71,7 @@ class Recording:
         facts = self.facts
         if len(self.files) == 1:
             return open_video(self.files[0], facts.fps, facts.um_per_px)
-        return join_videos(self.files, facts.fps, facts.um_per_px, self.stamps)
+        return join_videos(self.files, facts.fps, facts.um_per_px, facts.stamps)
 
     def describe(self) -> dict[str, Any]:
         """What a record holds of the files. Raises: UserError where one cannot be read."""
@@ -99,6 +100,12 @@ def look_at(sight: Sight, video: Video | Joined) -> Seen:
         any(one.one_mask for one in seen.values()),
         lambda: list(dict.fromkeys(note for one in seen.values() for note in one.notes())),
     )
+
+
+def posts_settings(posts: str) -> dict[str, Any]:
+    """Where the posts stand, as a record holds it: in words, and what is in the file if any."""
+    is_there = Path(posts).exists()
+    return {"given": posts, "sha256": describe_source(Path(posts))["sha256"] if is_there else None}
 
 
 def about(video: Video | Joined) -> dict[str, Any]:

@@ -16,6 +16,7 @@ MEASURES = (
     "beat_rate_bpm", "cv_rr", "amplitude_um", "amplitude_px", "fs_pct", "fac_pct",
     "ttp10_ms", "cd50_ms", "rt50_ms", "force_mN",
 )  # fmt: skip
+NO_RATIO = ("cv_rr",)  # of a regular tissue almost 0: no change in % can be given
 OF_ONE_TRACE = ("amplitude", "fs_pct", "fac_pct")  # sizes: compared only where read alike
 
 

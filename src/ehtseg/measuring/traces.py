@@ -211,19 +211,25 @@ def agree(chosen_T: Array, other_T: Array, step_s: float) -> tuple[float, float]
     return float(near[peak]), float((peak - reach + bend) * step_s)
 
 
-def choose_trace(traces: Traces) -> Choice | None:
+def choose_trace(traces: Traces, wanted: str | None = None) -> Choice | None:
     """The trace with the best signal-to-noise, why, and how the others agree with it.
 
     Signal: 5 to 95 % range after slow drift is taken off; noise: `jitter`. A trace that misses
     more than a tenth of the frames cannot be chosen, and the unsigned displacement only where
-    every signed trace is below `WORTHY_SNR`. None where no trace can be chosen.
+    every signed trace is below `WORTHY_SNR`. None where no trace can be chosen. `wanted`, a name
+    without its unit, goes before the best one where it can be chosen.
+
+    Raises: UserError for a `wanted` that no trace is called.
     """
+    if wanted is not None and wanted not in SIGNS:
+        raise UserError(f"a trace ({', '.join(SIGNS)})", f"{wanted!r}", "Choose one of these.")
     up = _turned_up(traces)
     if not up:
         return None
     snr = {name: _snr(flat, traces.jitter[name]) for name, (_, flat) in up.items()}
     ranked = sorted(snr, key=lambda name: -snr[name])
-    name = _best(ranked, snr)
+    asked = [one for one in ranked if stem(one) == wanted]
+    name = asked[0] if asked else _best(ranked, snr)
     step_s = float(np.median(np.diff(traces.time_s)))
     even = np.arange(traces.time_s[0], traces.time_s[-1] + step_s / 2, step_s)
     level = {one: np.interp(even, traces.time_s, flat) for one, (_, flat) in up.items()}
@@ -233,7 +239,8 @@ def choose_trace(traces: Traces) -> Choice | None:
         both = agree(level[name], level[one], step_s)
         noise, missing = traces.jitter[one], 1 - float(known.mean())
         table.append(Agreement(one, swing(up[one][1]), noise, snr[one], *both, missing))
-    return Choice(name, _why(name, snr), up[name][0], tuple(table))
+    why = f"{name} was asked for." if asked else _why(name, snr)
+    return Choice(name, why, up[name][0], tuple(table))
 
 
 def _turned_up(traces: Traces) -> dict[str, tuple[Array, Array]]:

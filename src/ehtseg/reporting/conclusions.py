@@ -121,4 +121,6 @@ def _not_of_events(traces: Traces, clock: Clock, events: Sequence[Event]) -> Ite
 
 def measured_by(name: str) -> str:
     """In words, what a trace is read from."""
+    if name.startswith("post_"):
+        return "optical flow inside the two posts"
     return "the outline" if name.startswith(MASK_TRACES) else "optical flow inside the mask"

@@ -24,6 +24,7 @@ HOW = {  # by the beginning of a column's name; the longest that fits counts
     "vmax_contraction": "steepest rise, slope of parabolas over 100 ms",
     "vmax_relaxation": "steepest fall, slope of parabolas over 100 ms",
     "vmax_gap": "steepest rise to steepest fall",
+    "force": "half of the posts' shortening above rest x stiffness",
     "sdnn": "standard deviation of the intervals",
     "rmssd": "root mean square of differences between successive intervals",
     "cv_rr": "standard deviation / mean of the intervals",

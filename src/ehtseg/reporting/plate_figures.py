@@ -28,6 +28,7 @@ WIDTH = 7.2  # inches: a page of two columns
 PANELS = 3  # beside each other
 MOST_NUMBERS = 24  # wells a side up to which similarities are written into their cells
 FINE = 200  # points of a drawn curve
+LEAST_PCT = 10.0  # colours span at least so much on either side
 LETTERS = 44  # that a panel is wide
 
 
@@ -70,9 +71,8 @@ def plate_figure(plate: Plate, names: Sequence[str]) -> Figure:
     for axes, name in zip(panels, names, strict=False):
         grid = _placed(plate, name)[2]
         changed = name.endswith("_change_pct")
-        reach = float(np.nanmax(np.abs(grid), initial=1e-9)) if changed else None
-        colours = "PuOr_r" if changed else "cividis"
-        axes.imshow(grid, colours, vmin=-reach if reach else None, vmax=reach, aspect="auto")
+        low, high = _scale(grid, changed)
+        axes.imshow(grid, "PuOr_r" if changed else "cividis", vmin=low, vmax=high, aspect="auto")
         _numbered(axes, grid, lambda value: f"{value:.3g}")
         _named(axes, letters, numbers)
         axes.set_title(_title(name), size=7, loc="left")
@@ -107,6 +107,16 @@ def doses_figure(curves: Sequence[Curve]) -> Figure:
     return page
 
 
+def _scale(grid: Array, changed: bool) -> tuple[float, float]:
+    """What the darkest and the lightest colour stand for; a few per cent are no contrast."""
+    if changed:
+        reach = float(np.nanmax(np.abs(grid), initial=LEAST_PCT))
+        return -reach, reach
+    middle = float(np.nanmedian(grid))
+    least = LEAST_PCT / 100 * abs(middle)
+    return min(float(np.nanmin(grid)), middle - least), max(float(np.nanmax(grid)), middle + least)
+
+
 def _draw_curve(axes: Axes, curve: Curve) -> None:
     doses = np.array([dose for _, dose, _ in curve.points])
     changes = np.array([change for _, _, change in curve.points])
@@ -125,6 +135,7 @@ def _draw_curve(axes: Axes, curve: Curve) -> None:
     else:
         said = f"no curve: {curve.fit.reason}"
     axes.axhline(0, color=GREY, linewidth=0.5)
+    axes.set_xlim(doses.min() / 2, doses.max() * 2)
     axes.set_xlabel(f"{curve.drug} ({curve.unit})", size=7)
     axes.set_ylabel("change (%)", size=7)
     paced = f", paced at {curve.pacing_bpm:g}/min" if curve.pacing_bpm else ""
