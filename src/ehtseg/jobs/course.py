@@ -12,6 +12,7 @@ import numpy as np
 from ehtseg.measuring.beats import BeatFinding
 from ehtseg.measuring.changes import find_changes
 from ehtseg.measuring.events import Effect, Event, effects
+from ehtseg.measuring.rhythm import intervals_s
 from ehtseg.measuring.windows import sliding_windows
 from ehtseg.records import Array
 
@@ -44,14 +45,16 @@ def course_of(
     t50_s = np.array([at for at, _ in known])
     names = [name for name in known[0][1] if name.startswith(FOLLOWED)]
     columns = {name: np.array([row.get(name, math.nan) for _, row in known]) for name in names}
+    frames_s = finding.time_s
+    rr_s = np.append(math.nan, intervals_s(t50_s, frames_s))
     span_s = float(finding.time_s[0]), float(finding.time_s[-1])
     return Course(
-        tuple(_transposed(sliding_windows(t50_s, columns, span_s))),
+        tuple(_transposed(sliding_windows(t50_s, columns, span_s, frames_s))),
         tuple(
             {**_row(change), "change_pct": change.change_pct}
-            for change in find_changes(t50_s, columns)
+            for change in find_changes(t50_s, {"rr_s": rr_s, **columns})
         ),
-        tuple(_effect_row(effect) for effect in effects(t50_s, columns, events, span_s)),
+        tuple(_effect_row(e) for e in effects(t50_s, columns, events, span_s, frames_s)),
     )
 
 

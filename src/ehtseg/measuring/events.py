@@ -16,7 +16,7 @@ from scipy.ndimage import median_filter
 
 from ehtseg.measuring.comparison import Level, levels, log_ratio, recovered, steady
 from ehtseg.measuring.manifest import OTHER_UNITS, UNITS, known_unit
-from ehtseg.measuring.rhythm import intervals_s
+from ehtseg.measuring.rhythm import gaps_s, intervals_s
 from ehtseg.records import Array, UserError
 
 BASELINE_S = 180.0  # the last so many seconds before the first event
@@ -24,6 +24,8 @@ EFFECT_S = 180.0  # an effect is read in the last so many seconds before the nex
 SETTLE_S = 30.0  # but not so soon after the event
 FEWEST_BEATS = 20  # on either side, for an interval
 SMOOTH_BEATS = 9  # of the running median in which the time to half of the effect is read
+LONGEST_GAP_S = 5.0  # without frames, up to which a time to effect is still one
+NEAR_S = 2.0  # between a gap and the beats beside it
 HELD_BEATS = 5  # the median must stay beyond half so long
 WASHES = ("wash", "washout", "wash-out", "wash out")
 NAN = float("nan")
@@ -124,6 +126,7 @@ def effects(
     columns: Mapping[str, Array],
     events: Sequence[Event],
     span_s: tuple[float, float],
+    frames_s: Array | None = None,
 ) -> tuple[Effect, ...]:
     """The effect of each event on the beat rate and on each column, in order of time.
 
@@ -131,10 +134,11 @@ def effects(
     beat has none; `span_s` start and end of the recording. The baseline is the last 180 s before
     the first event in the recording; an effect is read in the last 180 s before the next event,
     not sooner than 30 s after its own. Of a wash, `recovered_pct` says how much of the effect
-    just before it is gone.
+    just before it is gone. With `frames_s` (T,), the times of the frames, no time to effect is
+    given where it was reached while nothing was recorded.
     """
     t50_s = np.asarray(t50_s, float)
-    rate_bpm = np.append(np.nan, 60 / intervals_s(t50_s)) if len(t50_s) else t50_s
+    rate_bpm = np.append(np.nan, 60 / intervals_s(t50_s, frames_s)) if len(t50_s) else t50_s
     table = {"beat_rate_bpm": rate_bpm, **columns}
     ordered = sorted(events, key=lambda event: event.time_s)
     inside = [event for event in ordered if not outside(event, span_s)]
@@ -150,6 +154,7 @@ def effects(
         for name, values in table.items():
             series = _positive(t50_s, np.asarray(values, float))
             effect = _effect(event, name, series, spans)
+            effect = _unless_unseen(effect, frames_s)
             found.append(replace(effect, notes=held + effect.notes))
     return tuple(found)
 
@@ -203,6 +208,22 @@ def _effect(
         return effect
     waited = half_time_s(t50_s, log_values, event.time_s, known[0].mean, known[1].mean)
     return replace(effect, half_time_s=waited)
+
+
+def _unless_unseen(effect: Effect, frames_s: Array | None) -> Effect:
+    """The effect without its time where half of it was reached in a gap between frames."""
+    event_s, half_s = effect.event.time_s, effect.half_time_s
+    if frames_s is None or np.isnan(half_s):
+        return effect
+    for last_s, first_s in gaps_s(np.asarray(frames_s, float), LONGEST_GAP_S):
+        near = last_s - NEAR_S <= event_s + half_s <= first_s + NEAR_S
+        if near and first_s > event_s:
+            note = (
+                f"Nothing was recorded from {last_s:.0f} to {first_s:.0f} s: half of the effect "
+                f"was reached unseen, at the latest {first_s - event_s:.0f} s after the event."
+            )
+            return replace(effect, half_time_s=NAN, notes=(*effect.notes, note))
+    return effect
 
 
 def _with_wash_out(effect: Effect, known: Sequence[Level]) -> Effect:

@@ -7,7 +7,7 @@ Durations are blunt where beats fuse: a level that a beat does not come back to 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -15,7 +15,7 @@ import numpy as np
 
 from ehtseg.measuring.beat import Beat, limbs, own_frames
 from ehtseg.measuring.levels import crossing_s, frame_interval_s, smoothed
-from ehtseg.measuring.rhythm import corrected_cd_ms
+from ehtseg.measuring.rhythm import corrected_cd_ms, intervals_s
 from ehtseg.records import Array
 
 VELOCITY_S = 0.1  # window of the local parabolas whose slope is the velocity
@@ -185,14 +185,26 @@ def table_of_beats(
     `cd90_fridericia_ms` are corrected to 60 beats/min by the interval before the beat.
     """
     rows: list[dict[str, float]] = []
-    last_s = NAN
-    for beat in beats:
+    rr_s = _intervals_s(time_s, beats)
+    for beat, interval_s in zip(beats, rr_s, strict=True):
         if np.isnan(beat.t50_s):
             rows.append({})
             continue
-        row = {"rr_s": beat.t50_s - last_s, **beat_kinetics(time_s, x, beat, meaning)}
+        row = {"rr_s": interval_s, **beat_kinetics(time_s, x, beat, meaning)}
         for name in ("cd50", "cd90"):
             row[f"{name}_fridericia_ms"] = corrected_cd_ms(row[f"{name}_ms"], row["rr_s"])
         rows.append(row)
-        last_s = beat.t50_s if beat.accepted else last_s
     return rows
+
+
+def _intervals_s(time_s: Array, beats: Sequence[Beat]) -> Iterator[float]:
+    """Of each beat since the accepted beat before; NaN where one may have passed unseen."""
+    accepted_s = np.array([beat.t50_s for beat in beats if beat.accepted])
+    known = np.append(NAN, intervals_s(accepted_s, time_s))
+    count, last_s = 0, NAN
+    for beat in beats:
+        if beat.accepted:
+            yield float(known[count])
+            count, last_s = count + 1, beat.t50_s
+        else:
+            yield beat.t50_s - last_s

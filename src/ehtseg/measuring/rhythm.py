@@ -1,7 +1,8 @@
 """Regularity of the heart beat from beat times: rate, variability, pauses, alternans, capture.
 
 `t50_s` (N,) are the times of consecutive beats (50 % upstroke), `rr_s` (N - 1,) the intervals
-between them. Where there are too few beats for a number, it is NaN.
+between them, NaN where a beat may have passed unseen. Where there are too few beats for a number,
+it is NaN.
 """
 
 from __future__ import annotations
@@ -19,17 +20,43 @@ SLOW_S = 1.5  # of the running mean that stands for drift
 PAUSE = 2.0  # an interval of more than twice the median
 MISSED = 1.5  # an interval from here on has room for a beat that was not seen
 PREMATURE = 0.8  # a beat after less than this share of the median interval
+UNSEEN = 0.5  # of the median interval: a beat may hide in a stretch without frames from here on
 CAPTURED = 0.1  # an interval this near to the pacing interval is a captured beat
 
 
-def intervals_s(t50_s: Array) -> Array:
-    """Intervals between consecutive beats, s, (N - 1,)."""
-    return np.diff(np.asarray(t50_s, float))
+def gaps_s(time_s: Array, longest_s: float) -> Array:
+    """Stretches without a frame that are longer than `longest_s`, (G, 2): last and first frame.
+
+    >>> gaps_s(np.array([0.0, 0.1, 0.2, 5.0, 5.1]), 1.0).tolist()
+    [[0.2, 5.0]]
+    """
+    after = np.flatnonzero(np.diff(time_s) > longest_s)
+    return np.stack([time_s[after], time_s[after + 1]], axis=1)
+
+
+def intervals_s(t50_s: Array, frames_s: Array | None = None) -> Array:
+    """Intervals between consecutive beats, s, (N - 1,).
+
+    With the times of the frames (T,): NaN across a gap in them (files that were joined, a camera
+    that paused) of half the median interval, for then a beat may have passed unseen.
+    """
+    rr_s = np.diff(np.asarray(t50_s, float))
+    if frames_s is None or len(rr_s) == 0 or len(frames_s) < 2:
+        return rr_s
+    unseen_s = max(UNSEEN * float(np.median(rr_s)), 2.5 * float(np.median(np.diff(frames_s))))
+    for last_s, first_s in gaps_s(np.asarray(frames_s, float), unseen_s):
+        rr_s[(t50_s[:-1] < first_s) & (t50_s[1:] > last_s)] = NAN
+    return rr_s
+
+
+def known(rr_s: Array) -> Array:
+    """The intervals that are known."""
+    return np.asarray(rr_s[np.isfinite(rr_s)])
 
 
 def beat_rate_bpm(rr_s: Array) -> float:
     """Beat rate, 1/min: 60 / median interval; a missed beat or a pause hardly moves it."""
-    return 60 / float(np.median(rr_s)) if len(rr_s) else NAN
+    return 60 / float(np.median(known(rr_s))) if len(known(rr_s)) else NAN
 
 
 def sdnn_s(rr_s: Array) -> float:
@@ -37,7 +64,7 @@ def sdnn_s(rr_s: Array) -> float:
 
     Source: Task Force of the ESC and NASPE 1996, Circulation 93:1043.
     """
-    return float(np.std(rr_s, ddof=1)) if len(rr_s) > 1 else NAN
+    return float(np.std(known(rr_s), ddof=1)) if len(known(rr_s)) > 1 else NAN
 
 
 def rmssd_s(rr_s: Array) -> float:
@@ -48,16 +75,18 @@ def rmssd_s(rr_s: Array) -> float:
     >>> round(rmssd_s(np.array([1.00, 1.02, 0.98, 1.01, 0.99])), 4)
     0.0287
     """
-    return float(np.sqrt(np.mean(np.diff(rr_s) ** 2))) if len(rr_s) > 1 else NAN
+    steps = known(np.diff(rr_s))
+    return float(np.sqrt(np.mean(steps**2))) if len(steps) else NAN
 
 
 def cv_rr(rr_s: Array) -> float:
     """Coefficient of variation of the intervals: SD / mean."""
-    return sdnn_s(rr_s) / float(np.mean(rr_s)) if len(rr_s) > 1 else NAN
+    return sdnn_s(rr_s) / float(np.mean(known(rr_s))) if len(known(rr_s)) > 1 else NAN
 
 
 def prr20_pct(rr_s: Array) -> float:
     """Share of intervals that are more than 20 % off the median interval, %."""
+    rr_s = known(rr_s)
     if len(rr_s) == 0:
         return NAN
     middle = np.median(rr_s)
@@ -76,6 +105,7 @@ def poincare_s(rr_s: Array) -> tuple[float, float]:
 
 def pauses(rr_s: Array) -> int:
     """Number of intervals longer than twice the median."""
+    rr_s = known(rr_s)
     return int(np.sum(rr_s > PAUSE * np.median(rr_s))) if len(rr_s) else 0
 
 
@@ -85,6 +115,7 @@ def missed_beats(rr_s: Array) -> int:
     >>> missed_beats(np.array([1.0, 1.0, 2.0, 1.0, 3.1, 1.0, 1.0]))
     3
     """
+    rr_s = known(rr_s)
     if len(rr_s) == 0:
         return 0
     ratio = rr_s / np.median(rr_s)
@@ -93,6 +124,7 @@ def missed_beats(rr_s: Array) -> int:
 
 def extra_beats(rr_s: Array) -> int:
     """Premature beats: beats that follow after less than 80 % of the median interval."""
+    rr_s = known(rr_s)
     return int(np.sum(rr_s < PREMATURE * np.median(rr_s))) if len(rr_s) else 0
 
 
@@ -101,10 +133,10 @@ def alternans_pct(values: Array) -> float:
 
     For amplitudes mechanical alternans; for intervals bigeminy. NaN below 6 beats.
     """
-    known = np.asarray(values, float)
-    if len(known) < 6 or np.any(np.isnan(known)):
+    all_of = np.asarray(values, float)
+    if len(all_of) < 6 or np.any(np.isnan(all_of)):
         return NAN
-    return float(100 * abs(np.mean(known[::2]) - np.mean(known[1::2])) / np.mean(known))
+    return float(100 * abs(np.mean(all_of[::2]) - np.mean(all_of[1::2])) / np.mean(all_of))
 
 
 def capture_ratio(rr_s: Array, pacing_bpm: float) -> float:
@@ -117,6 +149,7 @@ def capture_ratio(rr_s: Array, pacing_bpm: float) -> float:
     >>> capture_ratio(np.full(9, 1.0), pacing_bpm=120)
     0.5
     """
+    rr_s = known(rr_s)
     if len(rr_s) == 0:
         return NAN
     step_s = 60 / pacing_bpm

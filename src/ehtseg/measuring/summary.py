@@ -87,10 +87,11 @@ def summary(
     columns = {name: np.array([row[name] for row in rows]) for name in (rows[0] if rows else {})}
     numbers = {n: number(values, limits.get(n, Limit())) for n, values in columns.items()}
     amplitudes = np.array([beat.amplitude for beat in beats])
-    rr_s = rhythm.intervals_s(np.array([beat.t50_s for beat in beats]))
+    rr_s = rhythm.intervals_s(np.array([beat.t50_s for beat in beats]), finding.time_s)
+    n_known = len(rhythm.known(rr_s))
     for name, value in rhythm_numbers(rr_s, amplitudes, pacing_bpm).items():
         limit = limits.get(name, Limit())
-        numbers[name] = Number(len(rr_s), value, bias=limit.bias, resolution=limit.resolution)
+        numbers[name] = Number(n_known, value, bias=limit.bias, resolution=limit.resolution)
     if "rr_s" in numbers:
         numbers["beat_rate_bpm"] = _rate(numbers["rr_s"])
     return numbers

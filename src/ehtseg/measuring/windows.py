@@ -6,11 +6,20 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from ehtseg.measuring.rhythm import beat_rate_bpm, cv_rr, intervals_s, rmssd_s, sdnn_s
+from ehtseg.measuring.rhythm import (
+    beat_rate_bpm,
+    cv_rr,
+    gaps_s,
+    intervals_s,
+    rmssd_s,
+    sdnn_s,
+)
 from ehtseg.records import Array
 
 WIDTH_S = 30.0
 STEP_S = 10.0
+SEEN = 0.5  # share of a window that frames must cover
+LONGEST_S = 1.0  # between two frames; longer is a gap
 FEWEST_INTERVALS = 5  # for a measure of irregularity
 
 
@@ -32,6 +41,17 @@ def window_rate_bpm(rr_s: Array, beats: int) -> float:
     return 0.0 if beats == 0 else beat_rate_bpm(rr_s)
 
 
+def seen_share(frames_s: Array, start_s: float, end_s: float) -> float:
+    """Share of a window that lies in no gap between frames.
+
+    >>> seen_share(np.array([0.0, 0.5, 1.0, 8.0, 8.5]), 0.0, 10.0)
+    0.3
+    """
+    gaps = gaps_s(frames_s, LONGEST_S)
+    lost_s = np.clip(gaps[:, 1], start_s, end_s) - np.clip(gaps[:, 0], start_s, end_s)
+    return 1 - float(lost_s.sum()) / max(end_s - start_s, 1e-9)
+
+
 def irregularity(rr_s: Array) -> dict[str, float]:
     """SDNN and RMSSD (s) and CV of the intervals in a window; NaN with fewer than 5 of them."""
     enough = rr_s if len(rr_s) >= FEWEST_INTERVALS else rr_s[:0]
@@ -42,6 +62,7 @@ def sliding_windows(
     t50_s: Array,
     columns: Mapping[str, Array],
     span_s: tuple[float, float],
+    frames_s: Array | None = None,
     width_s: float = WIDTH_S,
     step_s: float = STEP_S,
 ) -> dict[str, Array]:
@@ -50,10 +71,11 @@ def sliding_windows(
     `t50_s` (N,) times of the accepted beats; `columns` name -> (N,), amplitude, durations, ...: of
     each the median over the beats of a window, NaN left out, under its own name; `span_s` start
     and end of the recording. A window holds the beats with start_s <= t50_s < end_s, and the
-    intervals that end in it. An arrest is a window with 0 beats and rate 0.
+    intervals that end in it. An arrest is a window with 0 beats and rate 0; of a window of which
+    less than half was seen (`frames_s`, the times of the frames) no rate is known.
     """
     t50_s = np.asarray(t50_s, float)
-    rr_s = np.append(np.nan, intervals_s(t50_s)) if len(t50_s) else t50_s
+    rr_s = np.append(np.nan, intervals_s(t50_s, frames_s)) if len(t50_s) else t50_s
     start_s = window_starts_s(*span_s, width_s, step_s)
     end_s = np.minimum(start_s + width_s, max(span_s))
     rows = []
@@ -61,6 +83,9 @@ def sliding_windows(
         inside = rr_s[first:stop]
         inside = inside[np.isfinite(inside)]
         rate_bpm = window_rate_bpm(inside, int(stop - first))
+        window_s = start_s[len(rows)], end_s[len(rows)]
+        if frames_s is not None and seen_share(frames_s, *window_s) < SEEN:
+            rate_bpm = np.nan
         medians = {name: _median(values[first:stop]) for name, values in columns.items()}
         beats = {"n_beats": float(stop - first), "beat_rate_bpm": rate_bpm}
         rows.append({**beats, **medians, **irregularity(inside)})

@@ -1,0 +1,77 @@
+"""Stretches without frames (joined files, a camera that paused): what passes unseen is not told."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from ehtseg.measuring import rhythm
+from ehtseg.measuring.beat import Beat
+from ehtseg.measuring.events import Event, effects
+from ehtseg.measuring.kinetics import table_of_beats
+from ehtseg.measuring.windows import sliding_windows
+
+
+def with_gap(before_s: float, gap_s: float, after_s: float, fps: float = 20.0) -> np.ndarray:
+    """Times of frames of two files with a gap between them."""
+    first = np.arange(0, before_s, 1 / fps)
+    return np.concatenate([first, before_s + gap_s + np.arange(0, after_s, 1 / fps)])
+
+
+def test_an_interval_across_a_gap_is_none() -> None:
+    frames_s = with_gap(10.0, 100.0, 10.0)
+    t50_s = np.concatenate([np.arange(0.5, 10), np.arange(110.5, 120)])
+    rr_s = rhythm.intervals_s(t50_s, frames_s)
+    assert np.flatnonzero(np.isnan(rr_s)).tolist() == [9]
+    assert rhythm.beat_rate_bpm(rr_s) == pytest.approx(60)
+    assert rhythm.pauses(rr_s) == rhythm.missed_beats(rr_s) == 0
+    assert (rhythm.sdnn_s(rr_s), rhythm.rmssd_s(rr_s)) == pytest.approx((0, 0), abs=1e-9)
+    assert rhythm.pauses(rhythm.intervals_s(t50_s)) == 1, "without the frames' times it looks so"
+
+
+def test_dropped_frames_are_no_gap() -> None:
+    frames_s = np.delete(np.arange(0, 10, 0.05), [30, 31, 90])
+    assert np.isfinite(rhythm.intervals_s(np.arange(0.5, 10), frames_s)).all()
+
+
+def test_differences_of_intervals_do_not_reach_over_a_gap() -> None:
+    rr_s = np.array([1.0, 1.1, np.nan, 2.0, 2.1])
+    assert rhythm.rmssd_s(rr_s) == pytest.approx(0.1)
+
+
+def test_the_table_of_beats_has_no_interval_across_a_gap() -> None:
+    time_s = with_gap(3.0, 60.0, 3.0)
+    x = np.exp(-(((time_s % 1.0) - 0.5) ** 2) / 0.01)
+    beats = [
+        Beat(
+            k, at - 0.2, at - 0.1, at, at + 0.3, 1.0, rest=0.0, before_s=at - 0.5, after_s=at + 0.5
+        )
+        for k, at in enumerate([0.5, 1.5, 2.5, 63.5, 64.5])
+    ]
+    rr_s = [row["rr_s"] for row in table_of_beats(time_s, x, beats)]
+    assert rr_s == pytest.approx([np.nan, 1, 1, np.nan, 1], nan_ok=True)
+
+
+def test_a_window_in_a_gap_is_no_arrest() -> None:
+    frames_s = with_gap(60.0, 60.0, 60.0)
+    t50_s = np.concatenate([np.arange(0.5, 60), np.arange(120.5, 180)])
+    table = sliding_windows(t50_s, {}, (0.0, 180.0), frames_s)
+    rate = dict(zip(table["start_s"], table["beat_rate_bpm"], strict=True))
+    assert rate[20.0] == rate[130.0] == pytest.approx(60)
+    assert np.isnan(rate[80.0])
+    arrested = sliding_windows(t50_s, {}, (0.0, 180.0), np.arange(0, 180, 0.05))
+    assert arrested["beat_rate_bpm"][8] == 0, "frames without a beat are an arrest"
+
+
+def test_an_effect_reached_in_a_gap_has_no_time() -> None:
+    frames_s = with_gap(200.0, 600.0, 200.0)
+    draw = np.random.default_rng(1)
+    first = np.arange(0.5, 200, 1.0)
+    t50_s = np.concatenate([first, np.arange(800.5, 1000, 0.7)])
+    t50_s = t50_s + draw.normal(0, 0.005, len(t50_s))
+    event = Event(201.0, "iso 1 uM", "iso", 1.0, "uM")
+    (effect,) = effects(t50_s, {}, [event], (0.0, 1000.0), frames_s)
+    assert effect.verdict == "effect"
+    assert effect.change_pct == pytest.approx(100 / 0.7 - 100, abs=2)
+    assert np.isnan(effect.half_time_s)
+    assert "reached unseen, at the latest 599 s" in " ".join(effect.notes)
