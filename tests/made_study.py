@@ -52,7 +52,7 @@ class Story:
         write_tables(folder, tables)
         write_facts(folder, {
             "study": self.study.name, "scale": self.scale, "data": {"film": "0" * 64},
-            "command": self.study.command, "versions": {"torch": "2"},
+            "command": self.study.command, "made_with": {"torch": "2"},
         })  # fmt: skip
         return folder
 
@@ -61,7 +61,7 @@ class Story:
             yield from_random(run) if run.row.startswith(self.without_weights) else run
 
     def run(self, run: Run) -> dict[str, list[dict[str, Any]]]:
-        known = {"study": self.study.name, "row": run.row, "key": run.key, "seed": run.seed}
+        known = {"study": self.study.name, "row": run.row, "key": run.key[:16], "seed": run.seed}
         status, reason = self.lost.get((run.row, run.seed), ("done", ""))
         row = {
             **known, "status": status, "reason": reason, "epochs": EPOCHS, "steps": EPOCHS * STEPS,
@@ -100,7 +100,9 @@ class Story:
                 "undecided": self.undecided(run.row, number), "undecided_near_outline": 0.4,
             }  # fmt: skip
             mended = {f"{name}_calibrated": value / 2 for name, value in certain.items()}
-            same = {f"dice{at}": counted["dice"] for at in ("_at_chosen", "_at_0.4", "_at_0.9", "_best")}
+            same = {
+                f"dice{at}": counted["dice"] for at in ("_at_chosen", "_at_0.4", "_at_0.9", "_best")
+            }
             yield {**where, "model": NET, **counted, **certain, **mended, **same}
 
     def opponents(self) -> dict[str, list[dict[str, Any]]]:

@@ -76,6 +76,8 @@ def forest(marks: Sequence[Mark], x_label: str, line_at: float | None = None) ->
     for y, mark in enumerate(marks):
         colour, shape = TONES[mark.tone]
         axes.plot([mark.low, mark.high], [y, y], color=colour, linewidth=1.4)
+        if np.isnan(mark.low) and mark.singles:
+            axes.plot([min(mark.singles), max(mark.singles)], [y, y], color=colour, linewidth=0.5)
         axes.plot(mark.singles, [y] * len(mark.singles), "|", color=colour, markersize=6, alpha=0.6)
         axes.plot(mark.estimate, y, shape, color=colour, markersize=4.5)
     if line_at is not None:

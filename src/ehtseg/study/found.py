@@ -111,6 +111,8 @@ class Found:
         for seed, key in zip(runs["seed"], runs["baselines"], strict=True):
             scored = self._scored((str(key),), place, model)
             found.append({**scored, "seed": np.full(len(scored["seed"]), seed)})
+        if not found:
+            return None
         together = {name: np.concatenate([one[name] for one in found]) for name in found[0]}
         return self._tabulated(together, score)
 

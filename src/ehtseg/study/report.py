@@ -17,13 +17,15 @@ from ehtseg.reporting.study_page import write_document
 from ehtseg.study.convergence import GOOD
 from ehtseg.study.found import Found, found_in
 from ehtseg.study.levels import label
+from ehtseg.study.opponents import shown_nothing
 from ehtseg.study.report_cells import slug
 from ehtseg.study.report_contrasts import claim_section, contrast_section, contrasts_at, tally_of
 from ehtseg.study.report_designs import level_sections
 from ehtseg.study.report_pixels import pixel_sections
-from ehtseg.study.report_scores import paper_section, place_sections, shown_nothing
+from ehtseg.study.report_rivals import rival_sections, rivals_in_short
+from ehtseg.study.report_scores import paper_section, place_sections
 from ehtseg.study.report_training import collapse_section, runs_section, training_section
-from ehtseg.study.results import KEY_CHARACTERS, read_examples, read_results
+from ehtseg.study.results import read_examples, read_results
 from ehtseg.study.verdicts import Claim, claims
 
 HOW = (
@@ -60,6 +62,7 @@ def document_of(found: Found, folder: Path) -> Document:
         *paper_section(found),
         claim_section(found, judged),
         *contrast_section(found),
+        *rival_sections(found, folder),
         *level_sections(found),
         *place_sections(found),
         *training_section(found),
@@ -80,27 +83,31 @@ def _short(found: Found, judged: tuple[Claim, ...]) -> Section:
         f"Asked: {found.study.outcome}.",
         f"Expected, written down before any result: {found.study.expected}",
     )
-    said = [f"{claim.name} ({claim.text[:-1]}): {claim.outcome}." for claim in judged]
-    planned = [(label(one), label(other)) for one, other in found.study.contrasts]
-    for place in found.places:
-        idle = shown_nothing(found, place)
-        if idle:
-            said.append(
-                f"{place}: {len(idle)} of {len(found.rows)} rows do not beat a copied training "
-                "mask and have shown nothing there."
-            )
-        compared = contrasts_at({row: found.table(row, place) for row in found.rows}, planned)
-        if compared:
-            said.append(tally_of(compared, place, found.unit))
+    said = [*rivals_in_short(found), *(_place_in_short(found, place) for place in found.places)]
+    said += [f"{claim.name} ({claim.text[:-1]}): {claim.outcome}." for claim in judged]
     lost = found.missing()
     if lost:
-        said.append(f"{len(lost)} planned runs have no scores; they are listed at the end.")
+        said.append(f"Planned runs without scores: {len(lost)}; they are listed at the end.")
     if found.stand_ins:
         said.append(
             f"{len(found.stand_ins)} rows ran from random weights, because ImageNet weights could "
             "not be had; they are labelled, stand apart and answer nothing about transfer."
         )
     return Section("In short", (Points(before), Points(tuple(said))))
+
+
+def _place_in_short(found: Found, place: str) -> str:
+    """What the rows have shown at a place, and what its contrasts decide."""
+    idle, planned = shown_nothing(found, place), found.study.contrasts
+    told = (
+        f"{len(idle)} of {len(found.rows)} rows have shown nothing, for they do not beat a copied "
+        "training mask."
+        if idle
+        else "every row beats a copied training mask."
+    )
+    pairs = [(label(one), label(other)) for one, other in planned]
+    compared = contrasts_at({row: found.table(row, place) for row in found.rows}, pairs)
+    return f"{place}: {told} {tally_of(compared, found.unit)}".strip()
 
 
 def _missing_section(found: Found) -> Section:
@@ -131,7 +138,7 @@ def _example_sections(found: Found, folder: Path) -> list[Section]:
     """One frame a place, as every row sees it, beside the picture and its true outline."""
     blocks: list[Block] = []
     rows = (*found.rows, *found.stand_ins)
-    names = {str(key)[:KEY_CHARACTERS]: row for row in rows for key in found.runs(row)["key"]}
+    names = {str(key): row for row in rows for key in found.runs(row)["key"]}
     for (place, image), paths in read_examples(folder).items():
         shown = {names[key]: paths[key] for key in paths if key in names}
         if {"image", "truth"} <= set(paths) and shown:
@@ -146,16 +153,19 @@ def _example_sections(found: Found, folder: Path) -> list[Section]:
 
 
 def _made_with(found: Found) -> tuple[Block, ...]:
-    """What study.json says of command, versions and data."""
+    """What study.json says of command, versions, machine and data."""
     facts = found.results.facts
     told = [f"Command: {facts['command']}"] if "command" in facts else []
-    for name in ("versions", "machine", "data"):
-        inner = facts.get(name)
-        if isinstance(inner, dict):
-            told.append(f"{name}: " + "; ".join(f"{key} {inner[key]}" for key in sorted(inner)))
+    words = {"made_with": "Made with", "data": "Data (SHA-256)"}
+    for name, word in words.items():
+        inner = facts.get(name, {})
+        if inner:
+            told.append(f"{word}: " + "; ".join(f"{key} {inner[key]}" for key in sorted(inner)))
+    for inner in facts.get("continued_with", []):
+        told.append("Continued with: " + "; ".join(f"{key} {inner[key]}" for key in sorted(inner)))
     return (Points(tuple(told)),) if told else ()
 
 
 def _count(found: Found) -> str:
     planned, lost = len(found.study.plan(found.scale)), len(found.missing())
-    return f"{planned - lost} of {planned} planned runs; {len(found.places)} places."
+    return f"{planned - lost} of {planned} planned runs; scored at {', '.join(found.places)}."

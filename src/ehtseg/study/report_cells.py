@@ -16,17 +16,20 @@ BRACKETS = (
 )
 
 
-def score_cell(scores: Table | None, digits: int = 4) -> str:
-    """A score with its interval, or with the range of its trainings where there is one unit."""
+def score_cell(scores: Table | None, sign: str = "") -> str:
+    """A score and, below it, its interval; the range of its trainings where there is one unit.
+
+    With "+" as `sign` a difference shows its sign.
+    """
     if scores is None:
         return NONE
     known, by_seed = interval(scores.values), scores.values.mean(axis=0)
-    shown = f"{known.estimate:.{digits}f}"
+    shown = f"{known.estimate:{sign}.4f}"
     if not math.isnan(known.low):
-        return f"{shown} ({known.low:.{digits}f} to {known.high:.{digits}f})"
+        return f"{shown}\n({known.low:.4f} to {known.high:.4f})"
     if len(by_seed) == 1:
         return shown
-    return f"{shown} [{by_seed.min():.{digits}f} to {by_seed.max():.{digits}f}]"
+    return f"{shown}\n[{by_seed.min():.4f} to {by_seed.max():.4f}]"
 
 
 def mean_of(scores: Table | None) -> float:

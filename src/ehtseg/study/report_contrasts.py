@@ -9,10 +9,10 @@ import numpy as np
 from ehtseg.reporting.document import Block, Line, Points, Section, table
 from ehtseg.study.found import STAND_IN, Found
 from ehtseg.study.levels import label
-from ehtseg.study.report_cells import slug
-from ehtseg.study.statistics import MARGIN, Contrast, Table, contrast, family, verdict
+from ehtseg.study.report_cells import BRACKETS, NONE, score_cell, slug
+from ehtseg.study.statistics import MARGIN, Contrast, Table, contrast, difference, family, verdict
 from ehtseg.study.verdicts import Claim, unseen
-from ehtseg.study.words import conclude
+from ehtseg.study.words import cautions, say_contrast
 
 Pair = tuple[str, str]
 
@@ -42,12 +42,14 @@ def contrast_section(found: Found) -> list[Section]:
         f"{found.unit} and training. p is corrected after Holm over the contrasts of a place; "
         f"“equal” means a difference shown to be smaller than {MARGIN} (two one-sided tests)."
     )
+    apart = "Rows from random weights for want of ImageNet weights"
     blocks: list[Block] = [intro]
+    if len(found.places) > 1:
+        blocks += _overview(found, planned, "contrasts", "Differences, place by place")
+    blocks += _overview(found, stand_ins, "contrasts_random_weights", apart)
     for place in found.places:
-        tables = {row: found.table(row, place) for row in (*found.rows, *found.stand_ins)}
+        tables = {row: found.table(row, place) for row in found.rows}
         blocks += _family(found, tables, planned, place, slug(place))
-        title = f"{place}, rows from random weights for want of ImageNet weights"
-        blocks += _family(found, tables, stand_ins, title, f"{slug(place)}_random_weights")
     if found.unit == "recording" and len(unseen(found)) > 1:
         tables = {row: across(found, row) for row in found.rows}
         title = (
@@ -110,16 +112,46 @@ def across(found: Found, row: str) -> Table | None:
     return Table(units, seeds, np.concatenate(chosen))
 
 
-def tally_of(compared: Mapping[Pair, Contrast], what: str, unit: str) -> str:
-    """The contrasts of a place as one sentence."""
+def tally_of(compared: Mapping[Pair, Contrast], unit: str) -> str:
+    """The contrasts of a place as one sentence; nothing where there are none."""
+    units = max((each.units for each in compared.values()), default=0)
+    if units < 2:
+        return f"One {unit} decides no contrast." if units else ""
     verdicts = [verdict(each) for each in compared.values()]
-    units = max(each.units for each in compared.values())
-    counts = {name: verdicts.count(name) for name in ("higher", "lower", "equal", "open")}
-    return (
-        f"{what}: of {len(verdicts)} planned contrasts {counts['higher']} higher, "
-        f"{counts['lower']} lower, {counts['equal']} equal to within {MARGIN}, "
-        f"{counts['open']} not distinguishable with {units} {unit}{'' if units == 1 else 's'}."
-    )
+    words = {
+        "higher": "higher", "lower": "lower", "equal": f"equal to within {MARGIN}",
+        "open": f"not distinguishable with {units} {unit}s",
+    }  # fmt: skip
+    told = [f"{verdicts.count(name)} {word}" for name, word in words.items() if name in verdicts]
+    return f"Of {len(verdicts)} planned contrasts {', '.join(told)}."
+
+
+def _overview(found: Found, pairs: Sequence[Pair], name: str, title: str) -> tuple[Block, ...]:
+    """The difference of each pair at each place, with its verdict where there are several units."""
+    at = {place: contrasts_at(_tables(found, pairs, place), pairs) for place in found.places}
+    lines = []
+    for first, second in pairs:
+        values: dict[str, object] = {"first": first, "second": second}
+        cells = []
+        for place, compared in at.items():
+            each = compared.get((first, second))
+            cells.append(_cell(found, place, (first, second), each))
+            values[place] = each.difference.estimate if each else None
+        if any(cell != NONE for cell in cells):
+            lines.append(Line((f"{first} − {second}", *cells), values))
+    return table(name, title, ("contrast", *found.places), lines, BRACKETS)
+
+
+def _tables(found: Found, pairs: Sequence[Pair], place: str) -> dict[str, Table | None]:
+    return {row: found.table(row, place) for pair in pairs for row in pair}
+
+
+def _cell(found: Found, place: str, pair: Pair, each: Contrast | None) -> str:
+    first, second = (found.table(row, place) for row in pair)
+    if each is None or first is None or second is None:
+        return NONE
+    told = "" if each.units < 2 else f"\n{verdict(each)}"
+    return score_cell(difference(first, second), "+") + told
 
 
 def _family(
@@ -129,14 +161,18 @@ def _family(
     title: str,
     name: str,
 ) -> tuple[Block, ...]:
+    """The contrasts of one place in words; nothing where there is only one unit."""
     compared = contrasts_at(tables, pairs)
-    lines = [_line(found, pair, each) for pair, each in compared.items()]
+    lines = [_line(found, pair, each) for pair, each in compared.items() if each.units > 1]
     columns = ("in words", "difference", "SD of units", "SD of seeds", "test", "p", "p, Holm")
-    return table(f"contrasts_{name}", title, columns, lines, words=("in words",))
+    units = max((each.units for each in compared.values()), default=0)
+    spread = "SD: of the differences, between units and between seeds."
+    note = " ".join([spread, *cautions(units, found.unit)])
+    return table(f"contrasts_{name}", title, columns, lines, note, words=("in words",))
 
 
 def _line(found: Found, pair: Pair, each: Contrast) -> Line:
-    sentence = conclude(each, *pair, found.unit)
+    sentence = say_contrast(each, *pair, found.unit)
     numbers = (
         _number(each.sd_units),
         _number(each.sd_seeds),

@@ -15,8 +15,8 @@ from ehtseg.reporting.document import Block, Line, Picture, Section, Tone, table
 from ehtseg.reporting.study_figures import distributions, forest
 from ehtseg.study.designs import PRINTED
 from ehtseg.study.found import OPPONENTS, STAND_IN, Found
-from ehtseg.study.intervals import interval
 from ehtseg.study.levels import label
+from ehtseg.study.opponents import COPIES, Standing, opponent_of, standing
 from ehtseg.study.report_cells import (
     BRACKETS,
     NONE,
@@ -28,13 +28,11 @@ from ehtseg.study.report_cells import (
 )
 from ehtseg.study.statistics import (
     Table,
-    difference,
     effective_count,
     implied_sd,
     lag_one,
 )
 
-COPIES = ("mean_mask", "nearest_mask")  # opponents that only remember training masks
 MANY_FRAMES = 10  # of one recording, from which their correlation can be told
 SHOWN = (
     "Last epoch, threshold 0.5 unless another is named; images of a recording are averaged first, "
@@ -58,23 +56,21 @@ def paper_section(found: Found) -> list[Section]:
     own = found.places[0]
     columns = (
         "row", "Dice, paper", "IoU, paper", "SD of Dice, paper", f"IoU, {own}",
-        *(f"Dice, {place}" for place in found.places), f"shown, {own}",
+        *(f"Dice, {place}" for place in found.places), "minus mean mask",
     )  # fmt: skip
     lines = [_paper_line(found, row) for row in printed]
     lines += opponent_lines(found, _run(found, printed), width=4)
     stand_ins = [
         _paper_line(found, row + STAND_IN) for row in printed if row + STAND_IN in found.stand_ins
     ]
-    words = (columns[-1],)
     apart = table(
         "paper_random_weights",
         "Rows run from random weights, because the ImageNet weights could not be had",
         columns,
         stand_ins,
         "They stand in for no printed row and take part in no comparison with ImageNet weights.",
-        words,
     )
-    main = table("paper", "The paper's table, and ours", columns, lines, SHOWN, words)
+    main = table("paper", "The paper's table, and ours", columns, lines, SHOWN)
     return [Section("The paper's table beside ours", (*notes, *main, *apart))]
 
 
@@ -85,40 +81,16 @@ def place_sections(found: Found) -> list[Section]:
     ]
 
 
-def standing(found: Found, row: str, place: str) -> str:
-    """What a row has shown at a place against opponents that copy training masks."""
-    scores = found.table(row, place)
-    beaten: list[str] = []
-    open_: list[str] = []
-    for model in COPIES:
-        opponent = found.opponent(row, place, model)
-        if scores is None or opponent is None:
-            continue
-        gap = interval(difference(scores, opponent).values)
-        if gap.estimate <= 0:
-            return f"nothing: does not beat the {OPPONENTS[model]} ({gap.estimate:+.4f})"
-        (open_ if gap.low <= 0 else beaten).append(f"{OPPONENTS[model]} ({gap.estimate:+.4f})")
-    if open_:
-        return f"not told from the {open_[0]}"
-    here = "" if scores is not None and len(scores.units) > 1 else ", in this one recording"
-    return f"beats the {' and the '.join(beaten)}{here}" if beaten else "no opponents were scored"
-
-
-def shown_nothing(found: Found, place: str) -> list[str]:
-    """The rows that do not beat a copied mask at a place."""
-    return [row for row in found.rows if standing(found, row, place).startswith("nothing")]
-
-
 def opponent_lines(found: Found, rows: Sequence[str], width: int) -> list[Line]:
     """Opponents of these rows at every place, after `width` columns that they have no part in."""
     lines = []
     for model, name in OPPONENTS.items():
-        tables = [_opponent(found, rows, place, model) for place in found.places]
-        iou = _opponent(found, rows, found.places[0], model, "iou")
+        tables = [opponent_of(found, rows, place, model) for place in found.places]
+        iou = opponent_of(found, rows, found.places[0], model, "iou")
         if any(each is not None for each in tables):
             cells = [score_cell(each) for each in tables]
             values = {f"dice, {p}": mean_of(t) for p, t in zip(found.places, tables, strict=True)}
-            shown = (name, *[NONE] * (width - 1), score_cell(iou), *cells, "")
+            shown = (name, *[NONE] * (width - 1), _short(iou, "IoU"), *cells, NONE)
             lines.append(Line(shown, {"row": name, **values}, "opponent"))
     return lines
 
@@ -131,7 +103,8 @@ def _paper_line(found: Found, row: str) -> Line:
     own = found.places[0]
     dice, iou = PRINTED[tuple(row.removesuffix(STAND_IN).split(", "))]
     tables = [found.table(row, place) for place in found.places]
-    told = standing(found, row, own) if tables[0] is not None else "not run"
+    held = standing(found, row, own)
+    told = _held(held.gaps.get("mean_mask"), held.shown) if tables[0] is not None else "not run"
     cells = [score_cell(each) for each in tables]
     iou_here = found.table(row, own, "iou")
     values = {"row": row, "dice_paper": dice, "iou_paper": iou, "sd_paper": implied_sd(dice, iou)}
@@ -139,7 +112,7 @@ def _paper_line(found: Found, row: str) -> Line:
     for place, each in zip(found.places, tables, strict=True):
         values |= values_of(each, f"dice, {place}")
     shown = (row, f"{dice:.4f}", f"{iou:.4f}", f"{implied_sd(dice, iou):.3f}")
-    return Line((*shown, score_cell(iou_here), *cells, told), {**values, "shown": told})
+    return Line((*shown, _short(iou_here, "IoU"), *cells, told), {**values, "shown": told})
 
 
 def _place_blocks(found: Found, place: str) -> list[Block]:
@@ -157,7 +130,7 @@ def _place_blocks(found: Found, place: str) -> list[Block]:
     marks = [mark_of(row, scores) for row in rows if (scores := found.table(row, place))]
     mean = math.nan
     for model, words in OPPONENTS.items():
-        opponent = _opponent(found, rows, place, model)
+        opponent = opponent_of(found, rows, place, model)
         if opponent is not None:
             marks.append(mark_of(words, opponent, "opponent"))
             mean = mean_of(opponent) if model == "mean_mask" else mean
@@ -189,17 +162,20 @@ def _score_table(
         )
     for model, opponent in () if apart else tuple(OPPONENTS.items()):
         tables = {
-            column: _opponent(found, rows, place, model, score) for column, score in scores.items()
+            column: opponent_of(found, rows, place, model, score)
+            for column, score in scores.items()
         }
         if tables["Dice"] is not None:
-            lines.append(_score_line(opponent, tables, "", "opponent"))
-    columns = ("row", *scores, "what it has shown")
+            lines.append(_score_line(opponent, tables, None, "opponent"))
+    columns = ("row", *scores, "minus mean mask", "minus nearest mask", "shown")
     what = "Rows run from random weights, for want of ImageNet weights" if apart else "Scores"
     words = (columns[-1],)
     return table(name, f"{what}: {place}", columns, lines, "" if apart else SHOWN, words)
 
 
-def _score_line(name: str, tables: dict[str, Table | None], told: str, tone: Tone) -> Line:
+def _score_line(
+    name: str, tables: dict[str, Table | None], held: Standing | None, tone: Tone
+) -> Line:
     cells = [
         score_cell(scores) if column in ("Dice", "IoU") else _short(scores, column)
         for column, scores in tables.items()
@@ -207,27 +183,21 @@ def _score_line(name: str, tables: dict[str, Table | None], told: str, tone: Ton
     values: dict[str, object] = {"row": name}
     for column, scores in tables.items():
         values |= values_of(scores, column)
-    return Line((name, *cells, told), {**values, "shown": told}, tone)
+    if held is None:
+        return Line((name, *cells, NONE, NONE, NONE), values, tone)
+    gaps = {model: held.gaps.get(model) for model in COPIES}
+    values |= {f"minus_{model}": gap for model, gap in gaps.items()} | {"shown": held.shown}
+    return Line((name, *cells, *map(_held, gaps.values()), held.words), values, tone)
+
+
+def _held(gap: float | None, shown: str = "") -> str:
+    """A lead over an opponent, with its sign, and below it what has been shown by it."""
+    told = NONE if gap is None else f"{gap:+.4f}"
+    return f"{told}\n{shown}" if shown else told
 
 
 def _short(scores: Table | None, column: str) -> str:
     return NONE if scores is None else f"{mean_of(scores):.{2 if 'px)' in column else 4}f}"
-
-
-def _opponent(
-    found: Found, rows: Sequence[str], place: str, model: str, score: str = "dice"
-) -> Table | None:
-    """An opponent of several rows: mean over all frames that it was fitted on for them."""
-    keys = {found.opponents_of([row]): row for row in rows}
-    tables = [found.opponent(row, place, model, score) for row in keys.values()]
-    known = [each for each in tables if each is not None]
-    if not known:
-        return None
-    units = [unit for unit in known[0].units if all(unit in each.units for each in known)]
-    chosen = [
-        each.values[[each.units.index(unit) for unit in units]].mean(axis=1) for each in known
-    ]
-    return Table(tuple(units), (0,), np.mean(chosen, axis=0)[:, None]) if units else None
 
 
 def _distribution(found: Found, place: str) -> Picture:

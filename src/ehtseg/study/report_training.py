@@ -66,8 +66,9 @@ def collapse_section(found: Found) -> list[Section]:
     )
     columns = ("row", "collapsed", "95 % interval", "Dice at best threshold, runs")
     blocks: list[Block] = [*table("collapse", "Collapsed runs", columns, lines, note)]
-    title = "Share of collapsed runs, with Wilson's interval"
-    blocks.append(Picture("collapse", title, forest(marks, "collapsed runs (%)")))
+    if any(rate.estimate > 0 for _, rate in known):
+        title = "Share of collapsed runs, with Wilson's interval"
+        blocks.append(Picture("collapse", title, forest(marks, "collapsed runs (%)")))
     return [Section("Collapse", (*blocks, *_collapsed_runs(found)))]
 
 

@@ -31,6 +31,12 @@ def say_interval(found: Interval, digits: int = 4) -> str:
 
 
 def conclude(found: Contrast, first: str, second: str, unit: str = "recording") -> str:
+    """What may be said of two rows, with what has to be kept in mind about so few units."""
+    said = say_contrast(found, first, second, unit)
+    return said if found.units < 2 else " ".join([said, *cautions(found.units, unit)])
+
+
+def say_contrast(found: Contrast, first: str, second: str, unit: str = "recording") -> str:
     """What may be said of two rows: which is higher, that they are equal, or that it is open."""
     n = _counted(found.units, unit)
     gap = found.difference.estimate
@@ -38,14 +44,27 @@ def conclude(found: Contrast, first: str, second: str, unit: str = "recording") 
         return f"{first} against {second}: {gap:+.4f} in one {unit}, which says nothing of others."
     seen = f"{gap:+.4f}, 95 % interval {found.difference.low:.4f} to {found.difference.high:.4f}"
     numbers = f"{seen}; {n}, {_p(found)}"
-    said = {
+    return {
         "higher": f"{first} is higher than {second} ({numbers}){_trifle(found)}.",
         "lower": f"{first} is lower than {second} ({numbers}){_trifle(found)}.",
         "equal": f"{first} and {second} are equal to within {MARGIN} ({numbers}).",
         "open": f"{first} and {second} are not distinguishable with {n} "
         f"({seen}, {_p(found)}){_needed(found)}.",
     }[verdict(found)]
-    return " ".join([said, *_cautions(found, unit)])
+
+
+def cautions(units: int, unit: str = "recording") -> list[str]:
+    """What has to be kept in mind about contrasts of so few units.
+
+    >>> cautions(8)
+    ['Descriptive: fewer than 10 recordings decide nothing.']
+    """
+    said = []
+    if 2 ** (1 - units) >= ALPHA:
+        said.append(f"With {_counted(units, unit)} no test can reach p < {ALPHA}.")
+    if units < DESCRIPTIVE:
+        said.append(f"Descriptive: fewer than {DESCRIPTIVE} {unit}s decide nothing.")
+    return said
 
 
 def say_frames(series: list[float]) -> str:
@@ -117,15 +136,6 @@ def _needed(found: Contrast) -> str:
 
 def _trifle(found: Contrast) -> str:
     return f", by less than {MARGIN}" if found.p_equal < ALPHA else ""
-
-
-def _cautions(found: Contrast, unit: str) -> list[str]:
-    said = []
-    if 2 ** (1 - found.units) >= ALPHA:
-        said.append(f"With {_counted(found.units, unit)} no test can reach p < {ALPHA}.")
-    if found.units < DESCRIPTIVE:
-        said.append(f"Descriptive: fewer than {DESCRIPTIVE} {unit}s decide nothing.")
-    return said
 
 
 def _p(found: Contrast) -> str:

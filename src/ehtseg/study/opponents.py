@@ -1,0 +1,75 @@
+"""What a row has shown against opponents that copy training masks and have seen no network."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+
+from ehtseg.study.found import Found
+from ehtseg.study.intervals import interval
+from ehtseg.study.statistics import Table, difference
+
+COPIES = ("mean_mask", "nearest_mask")
+
+Shown = Literal["nothing", "not told from a copy", "more than a copy", "no opponent was scored"]
+
+
+@dataclass(frozen=True, slots=True)
+class Standing:
+    """A row at a place: its Dice minus that of each copied mask, and what it has shown by it."""
+
+    gaps: dict[str, float]  # by opponent
+    shown: Shown
+    units: int
+
+    @property
+    def words(self) -> str:
+        """What it has shown, and of how much that holds."""
+        if self.shown == "more than a copy" and self.units == 1:
+            return f"{self.shown}, here"
+        return self.shown
+
+
+def standing(found: Found, row: str, place: str) -> Standing:
+    """Hold a row against the copied masks.
+
+    It has shown nothing where one of them is as good; with several units its lead has to be
+    larger than chance (interval above 0).
+    """
+    scores = found.table(row, place)
+    gaps: dict[str, float] = {}
+    sure = True
+    for model in COPIES:
+        opponent = found.opponent(row, place, model)
+        if scores is not None and opponent is not None:
+            known = interval(difference(scores, opponent).values)
+            gaps[model] = known.estimate
+            sure = sure and not known.low <= 0
+    shown: Shown = "more than a copy" if sure else "not told from a copy"
+    if any(gap <= 0 for gap in gaps.values()):
+        shown = "nothing"
+    return Standing(
+        gaps, shown if gaps else "no opponent was scored", len(scores.units) if scores else 0
+    )
+
+
+def shown_nothing(found: Found, place: str) -> list[str]:
+    """The rows that do not beat a copied mask at a place."""
+    return [row for row in found.rows if standing(found, row, place).shown == "nothing"]
+
+
+def opponent_of(
+    found: Found, rows: Sequence[str], place: str, model: str, score: str = "dice"
+) -> Table | None:
+    """An opponent of several rows: the mean over all sets of frames it was fitted on for them."""
+    keys = {found.opponents_of([row]): row for row in rows}
+    tables = [found.opponent(row, place, model, score) for row in keys.values()]
+    known = [each for each in tables if each is not None]
+    units = [u for u in known[0].units if all(u in each.units for each in known)] if known else []
+    if not units:
+        return None
+    chosen = [each.values[[each.units.index(u) for u in units]].mean(axis=1) for each in known]
+    return Table(tuple(units), (0,), np.mean(chosen, axis=0)[:, None])
