@@ -118,8 +118,9 @@ class FitRecipe(_Decisions):
 class SegmentRecipe(_Decisions):
     """How a trained network is run over frames."""
 
-    engine: Literal["auto", "torch"] = "auto"
-    precision: Literal["auto", "fp32", "bf16", "fp16"] = "auto"
+    # auto: the fastest engine and precision that passed the guard at the end of the training
+    engine: Literal["auto", "torch", "openvino", "onnx"] = "auto"
+    precision: Literal["auto", "fp32", "bf16", "fp16", "int8"] = "auto"  # int8: after an export
     batch: Positive | None = None  # None: 4 on a CPU, 16 on a GPU
     threshold: Share | None = None  # None: the one chosen on validation, from the run folder
     clean: bool = True  # small holes filled, specks and small other things dropped; both recorded

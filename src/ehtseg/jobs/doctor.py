@@ -73,14 +73,16 @@ def _machine() -> list[Finding]:
 
     from ehtseg.seeing.engines import choose_device, choose_precision
     from ehtseg.seeing.machine import processor_name
+    from ehtseg.seeing.ways import engine_choice
 
     device = choose_device()
-    precision = choose_precision(device.value)
+    precision, engine = choose_precision(device.value), engine_choice(device.value)
     return [
         Finding("processor", f"{processor_name()}, {os.cpu_count()} cores"),
         Finding("instructions", torch.backends.cpu.get_cpu_capability()),
         Finding("device", f"{device.value} ({device.why})"),
         Finding("precision", f"{precision.value} ({precision.why})"),
+        Finding("engine", f"{engine.value} ({engine.why})"),
         Finding("threads", str(torch.get_num_threads())),
     ]
 

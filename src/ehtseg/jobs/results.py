@@ -27,13 +27,15 @@ from ehtseg.reading.video import Progress, Video, open_video
 from ehtseg.records import Array, Frame
 from ehtseg.seeing import render
 from ehtseg.seeing.clean import Cleaned, Tidied, as_it_is, clean
-from ehtseg.seeing.engines import TorchEngine
+from ehtseg.seeing.engines import NamedEngine
+from ehtseg.seeing.familiar import Doubts
 from ehtseg.seeing.machine import machine_facts
 from ehtseg.seeing.outputs import NOMINAL_FPS, folder_written_whole, mask_stack, movie, write_png
 from ehtseg.seeing.predict import certainty
 from ehtseg.seeing.run_folder import RunFolder
 from ehtseg.seeing.steady import steadied
 from ehtseg.seeing.stream import see
+from ehtseg.seeing.variants import of_one_network
 
 FILES = ("masks.tif", "overlay.mp4", "cutout.mp4", "figure.png", "frames.csv", RECORD)
 COLUMNS = {
@@ -58,7 +60,7 @@ class Means:
     """What all recordings of one call are segmented with."""
 
     run: RunFolder
-    engine: TorchEngine
+    engine: NamedEngine
     batch: int
     settings: dict[str, Any]  # all that the results depend on, besides the recording
 
@@ -71,6 +73,14 @@ class Means:
             f"weights {made['weights_sha256'][:16]}; {made['engine']}, {made['precision']}, "
             f"{torch.get_num_threads()} threads; threshold {made['threshold']:g}"
         )
+
+    def doubts(self) -> Doubts | None:
+        """Who doubts a recording that is unlike the training; None where no limit is known."""
+        limit = self.run.facts.get("doubt_limit")
+        if limit is None:
+            return None
+        made = self.settings
+        return Doubts(of_one_network(self.engine, made["size_px"], made["threshold"]), limit)
 
     def look(self, frames: Iterator[Frame]) -> Generator[tuple[Frame, Cleaned], None, None]:
         """Every frame with its probabilities, steady and clean as the settings say."""
@@ -91,8 +101,11 @@ def write_results(means: Means, source: Path, folder: Path, progress: Progress) 
     video = open_video(source, settings["fps_given"], settings["um_per_px_given"])
     described = describe_source(source)
     with folder_written_whole(folder) as beside:
-        with closing(means.look(video.frames())) as seen:
+        doubts = means.doubts()
+        frames = doubts.watching(video.frames()) if doubts else video.frames()
+        with closing(means.look(frames)) as seen:
             tally = _write_frames(beside, video, means, seen, progress)
+        tally.doubt = doubts.warning() if doubts else None
         picture = render.figure(tally.image, tally.mask, video.um_per_px)
         write_png(beside / "figure.png", picture, render.DOTS_PER_INCH, means.stamp)
         record = {"written_by": WRITER, "source": described, **_record(means, video, tally)}
@@ -108,6 +121,7 @@ class _Tally:
     n_frames: int = 0
     without_tissue: int = 0
     tidied: Tidied = field(default_factory=Tidied)
+    doubt: str | None = None  # what has to be said of a recording unlike the training
     shown: int = 0  # the frame of the figure: the last of number 1, 2, 4, 8, ... with tissue
     image: Array = field(default_factory=lambda: np.zeros((1, 1), np.uint8))
     mask: Array = field(default_factory=lambda: np.zeros((1, 1), bool))
@@ -222,6 +236,8 @@ def _notes(run: RunFolder, video: Video, tally: _Tally) -> Iterator[str]:
         yield "The movies are a pixel larger: their height and width have to be even."
     if tally.without_tissue:
         yield f"No tissue was found in {tally.without_tissue} of {tally.n_frames} frames."
+    if tally.doubt:
+        yield tally.doubt
     yield from tally.tidied.notes()
     if not run.finished:
         yield "The network's training had not finished."

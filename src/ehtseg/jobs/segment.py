@@ -6,23 +6,18 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal, cast
+from typing import Any, Literal
 
 from ehtseg.jobs.places import WRITER, absolute, is_result, is_same, output_folders, read_record
 from ehtseg.jobs.results import FILES, Means, write_results
 from ehtseg.reading.video import Progress, find_videos
 from ehtseg.recipe import SegmentRecipe
 from ehtseg.records import UserError
-from ehtseg.seeing.engines import (
-    Precision,
-    TorchEngine,
-    choose_device,
-    choose_precision,
-    memory_watched,
-)
+from ehtseg.seeing.engines import choose_device, memory_watched
 from ehtseg.seeing.machine import machine_facts
 from ehtseg.seeing.run_folder import RunFolder, sha256_of
 from ehtseg.seeing.shipped import chosen_run
+from ehtseg.seeing.ways import choose_way, start
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,14 +86,13 @@ def decide_means(
 ) -> Means:
     """Load the network and make every automatic choice, once for all recordings."""
     device = choose_device().value
-    automatic = choices.precision == "auto"
-    precision = choose_precision(device).value if automatic else choices.precision
-    engine = TorchEngine(run.net(), cast(Precision, precision), device)
+    way, _ = choose_way(run.facts, choices, device)
+    engine = start(way, run, device)
     settings = {
         "ehtseg": machine_facts()["ehtseg"],
         "weights_sha256": sha256_of(run.weights_file),
         "engine": engine.name,
-        "precision": precision,
+        "precision": engine.precision,
         "size_px": run.recipe.data.size,
         "threshold": run.threshold if choices.threshold is None else choices.threshold,
         "clean": choices.clean,

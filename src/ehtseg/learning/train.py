@@ -7,6 +7,7 @@ from pathlib import Path
 
 from ehtseg.learning.calibration import fit_temperature, no_pixels, tally
 from ehtseg.learning.checkpoint import RESUME, Memory, drop_state, load_state, save_state
+from ehtseg.learning.guard import guard, shown, spread
 from ehtseg.learning.history import draw_history
 from ehtseg.learning.scores import Pair, best_threshold, score_images
 from ehtseg.learning.training import Tick, Training
@@ -167,12 +168,15 @@ def _finish(training: Training, run: RunFolder, memory: Memory) -> RunFolder:
             yield pair
 
     scored = score_images(counted())
+    threshold = best_threshold(scored) if scored.images else run.threshold
+    frames = shown(training.dataset, spread(training.split.validation))
     facts = {
         **run.facts,
         "status": "finished",
         "epochs_done": memory.epochs_done,
         "best_epoch": memory.best_epoch,
-        "threshold": best_threshold(scored) if scored.images else run.threshold,
+        "threshold": threshold,
+        "guard": guard(training.net, frames, run.recipe.data.size, threshold),
         "temperature": fit_temperature(pixels) if scored.images else run.facts["temperature"],
         "validation": {k: memory.history[-1][k] for k in ("val_dice", "val_iou")},
         "files": {

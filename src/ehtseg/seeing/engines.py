@@ -1,12 +1,20 @@
-"""What runs a network over a batch. An engine is a callable: images in, logits out, all numpy."""
+"""What runs a network over a batch. An engine is a callable: images in, logits out, all numpy.
+
+torch runs every network at every precision. OpenVINO (bf16, fp32, int8) and ONNX Runtime (fp32)
+run its graph (graphs.py) on the processor; they come with the extra `fast`. Which one is taken:
+ways.py.
+"""
 
 from __future__ import annotations
 
+import importlib
+import importlib.util
 import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Literal
+from pathlib import Path
+from typing import Any, Literal, Protocol
 
 import cv2
 import numpy as np
@@ -17,7 +25,19 @@ from ehtseg.records import Array, UserError
 Precision = Literal["fp32", "bf16", "fp16"]
 Engine = Callable[[Array], Array]  # images_BCHW float32 in [0, 1] -> logits_BHW float32
 
+EXTRA = "pip install 'ehtseg[fast]'"
 _DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
+
+
+class NamedEngine(Protocol):
+    """An engine that says what it is."""
+
+    name: str
+    precision: str
+    device: str
+
+    def __call__(self, images_BCHW: Array, /) -> Array:
+        """Logits (B, H, W) of images (B, C, H, W) in [0, 1]."""
 
 
 @dataclass(frozen=True)
@@ -92,10 +112,8 @@ def memory_watched(lower: str) -> Iterator[None]:
 class TorchEngine:
     """A network run by torch: autocast to the given precision, channels_last on CPU and CUDA."""
 
-    name = "torch"
-
     def __init__(self, net: torch.nn.Module, precision: Precision, device: str = "cpu") -> None:
-        self.precision, self.device = precision, device
+        self.name, self.precision, self.device = "torch", str(precision), device
         self.net = net.to(device).eval()
         if device != "mps":
             self.net = self.net.to(memory_format=torch.channels_last)
@@ -111,3 +129,84 @@ class TorchEngine:
             logits_B1HW = self.net(images.contiguous(memory_format=torch.channels_last))
         result: Array = logits_B1HW[:, 0].float().cpu().numpy()
         return result
+
+
+class OpenVinoEngine:
+    """A graph run by OpenVINO on the processor, with as many threads as torch would take.
+
+    `model` is an ONNX graph in memory, or a file (.onnx or .xml). `precision` is that of the
+    arithmetic; a graph with 8-bit weights ("int8") computes the rest as the processor does best.
+
+    Raises: UserError where OpenVINO is missing or has no such precision.
+    """
+
+    def __init__(self, model: bytes | Path, precision: str) -> None:
+        openvino = needed("openvino")
+        self.name, self.precision, self.device = "openvino", precision, "cpu"
+        hints = {"fp32": "f32", "bf16": "bf16", "int8": "bf16" if cpu_bf16() else "f32"}
+        if precision not in hints:
+            raise UserError(
+                f"a precision of OpenVINO ({', '.join(hints)})",
+                precision,
+                "Choose one of these, or segment.engine torch.",
+            )
+        core = openvino.Core()
+        self._run: Any = core.compile_model(
+            core.read_model(model),
+            "CPU",
+            {
+                "INFERENCE_PRECISION_HINT": hints[precision],
+                "INFERENCE_NUM_THREADS": torch.get_num_threads(),
+                "CPU_DENORMALS_OPTIMIZATION": True,
+            },
+        )
+
+    def __call__(self, images_BCHW: Array) -> Array:
+        """Logits (B, H, W) of images (B, C, H, W) in [0, 1]."""
+        logits_B1HW: Array = self._run(as_rgb(images_BCHW))[0]
+        return logits_B1HW[:, 0]
+
+
+class OnnxEngine:
+    """A graph run by ONNX Runtime on the processor, in fp32.
+
+    Raises: UserError where ONNX Runtime is missing.
+    """
+
+    def __init__(self, model: bytes | Path) -> None:
+        runtime = needed("onnxruntime")
+        self.name, self.precision, self.device = "onnx", "fp32", "cpu"
+        options = runtime.SessionOptions()
+        options.intra_op_num_threads = torch.get_num_threads()
+        options.add_session_config_entry("session.set_denormal_as_zero", "1")
+        source = model if isinstance(model, bytes) else str(model)
+        self._session: Any = runtime.InferenceSession(
+            source, options, providers=["CPUExecutionProvider"]
+        )
+
+    def __call__(self, images_BCHW: Array) -> Array:
+        """Logits (B, H, W) of images (B, C, H, W) in [0, 1]."""
+        (entry,) = self._session.get_inputs()
+        logits_B1HW: Array = self._session.run(None, {entry.name: as_rgb(images_BCHW)})[0]
+        return logits_B1HW[:, 0]
+
+
+def as_rgb(images_BCHW: Array) -> Array:
+    """Grey images as three equal channels: what a graph takes, float32 (B, 3, H, W)."""
+    batch, _, height, width = images_BCHW.shape
+    return np.ascontiguousarray(np.broadcast_to(images_BCHW, (batch, 3, height, width)))
+
+
+def installed(package: str) -> bool:
+    """Whether a package of the extra `fast` is there; it is not imported."""
+    return importlib.util.find_spec(package) is not None
+
+
+def needed(package: str) -> Any:
+    """A package of the extra `fast`.
+
+    Raises: UserError where it is missing.
+    """
+    if not installed(package):
+        raise UserError(f"the package {package}", "none installed", f"Run: {EXTRA}")
+    return importlib.import_module(package)

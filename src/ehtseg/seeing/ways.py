@@ -1,0 +1,145 @@
+"""Ways to run a network: which engine at which precision, the fastest that the guard let pass.
+
+The guard (learning/guard.py) compares each way with `REFERENCE` at the end of a training and leaves
+its verdicts in run.json. A way without a good verdict is never taken by itself.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, cast
+
+from ehtseg.recipe import SegmentRecipe
+from ehtseg.records import UserError
+from ehtseg.seeing.engines import (
+    EXTRA,
+    Choice,
+    NamedEngine,
+    OnnxEngine,
+    OpenVinoEngine,
+    Precision,
+    TorchEngine,
+    choose_precision,
+    installed,
+)
+from ehtseg.seeing.graphs import onnx_graph
+from ehtseg.seeing.run_folder import RunFolder, sha256_of
+
+GRAPH_FILES = {"onnx": "net.onnx", "openvino": "net.xml", "openvino_int8": "net.xml"}
+
+
+@dataclass(frozen=True, slots=True)
+class Way:
+    """An engine at a precision.
+
+    >>> str(Way("torch", "bf16"))
+    'torch bf16'
+    """
+
+    engine: str
+    precision: str
+
+    def __str__(self) -> str:
+        return f"{self.engine} {self.precision}"
+
+
+REFERENCE = Way("torch", "fp32")
+INT8 = Way("openvino", "int8")
+
+
+def ways_here(device: str) -> list[Way]:
+    """What this machine can take, the fastest first; the last is `REFERENCE`.
+
+    OpenVINO runs the same precision 1.2 to 1.4 times as fast as torch (docs/log.md).
+    """
+    engines = ["openvino", "torch"] if device == "cpu" and installed("openvino") else ["torch"]
+    precisions = dict.fromkeys([choose_precision(device).value, "fp32"])
+    return [Way(engine, precision) for precision in precisions for engine in engines]
+
+
+def choose_way(facts: Mapping[str, Any], choices: SegmentRecipe, device: str) -> tuple[Way, str]:
+    """The way of a run, and why: what the user chose, else the fastest that the guard let pass."""
+    offered = [INT8] if _has_int8(facts, device) else []
+    offered += ways_here(device)
+    if choices.engine == "onnx":
+        offered = [Way("onnx", "fp32")]
+    wanted = [way for way in offered if choices.engine in ("auto", "onnx", way.engine)]
+    if choices.precision != "auto":
+        at_it = [way for way in wanted if way.precision == choices.precision]
+        engine = "torch" if choices.engine == "auto" else choices.engine
+        wanted = at_it or [Way(engine, choices.precision)]
+    elif not wanted:
+        wanted = [Way(choices.engine, "fp32")]
+    for way in wanted:
+        if way == REFERENCE:
+            return way, "nothing faster has passed the guard on this machine"
+        if held(facts, way):
+            return way, "the fastest that passed the guard"
+    return wanted[-1], "asked for; the guard has not passed it"
+
+
+def held(facts: Mapping[str, Any], way: Way) -> bool:
+    """Whether the run folder holds a good verdict of the guard on this way."""
+    verdict = facts.get("guard", {}).get("ways", {}).get(str(way), {})
+    return bool(verdict.get("holds", False))
+
+
+def start(way: Way, run: RunFolder, device: str) -> NamedEngine:
+    """The engine of a way, ready to run the run's network; from its export where there is one.
+
+    Raises: UserError where a package or the export is missing, or the network is no graph.
+    """
+    if way.engine == "torch":
+        return TorchEngine(run.net(), cast(Precision, way.precision), device)
+    name = "openvino_int8" if way == INT8 else way.engine
+    model: Path | bytes | None = exported(run, name)
+    if model is None and way == INT8:
+        raise UserError(
+            f"an 8-bit export in {run.path}",
+            "none",
+            f"Run: ehtseg export {run.path} --format openvino --int8 --frames VIDEO",
+        )
+    return start_graph(way, onnx_graph(run.net()) if model is None else model)
+
+
+def start_graph(way: Way, model: bytes | Path) -> NamedEngine:
+    """The engine of a way that runs a graph."""
+    if way.engine == "onnx":
+        return OnnxEngine(model)
+    return OpenVinoEngine(model, way.precision)
+
+
+def exported(run: RunFolder, name: str) -> Path | None:
+    """The graph file of an earlier `ehtseg export`, if it is there.
+
+    Raises: UserError where the files are no longer those that were exported.
+    """
+    told = run.facts.get("exports", {}).get(name)
+    if told is None:
+        return None
+    folder = run.path / "exports" / name
+    for file, sha256 in told["files"].items():
+        if not (folder / file).is_file() or sha256_of(folder / file) != sha256:
+            raise UserError(
+                f"the export that {run.path}/run.json describes",
+                f"no such file as {folder / file}, or another one",
+                f"Run `ehtseg export {run.path}` again.",
+            )
+    return folder / GRAPH_FILES[name]
+
+
+def engine_choice(device: str) -> Choice:
+    """Which engine is offered on this machine, and why, for `ehtseg doctor`."""
+    first = ways_here(device)[0]
+    if device != "cpu":
+        return Choice("torch", "it runs the GPU")
+    if first.engine == "openvino":
+        return Choice("openvino", "where the guard of the run passes it; else torch")
+    return Choice("torch", f"OpenVINO would be 1.2 to 1.4 times as fast: {EXTRA}")
+
+
+def _has_int8(facts: Mapping[str, Any], device: str) -> bool:
+    there = "openvino_int8" in facts.get("exports", {})
+    return there and device == "cpu" and installed("openvino")
