@@ -6,7 +6,7 @@ import cv2
 import numpy as np
 import pytest
 
-from ehtseg.records import Array
+from ehtseg.records import Array, Frame
 from ehtseg.seeing.familiar import Doubts, Signs, signs_of
 from ehtseg.seeing.variants import of_one_network
 
@@ -68,15 +68,16 @@ def test_nothing_found_is_doubted_most() -> None:
 def test_a_recording_is_looked_at_seldom_and_judged_by_the_usual_frame() -> None:
     blank = np.full((64, 96), 230, np.uint8)
     doubts = Doubts(of_one_network(dark, None, 0.5), limit=0.2)
-    for index in range(100):
-        doubts.note(index, blank if index == 4 else IMAGE)
+    frames = [Frame(k, None, blank if k == 4 else IMAGE) for k in range(100)]
+    assert list(doubts.watching(frames)) == frames
     assert sorted(doubts.found) == [0, 1, 2, 4, 8, 16, 32, 64]
     assert doubts.found[4] == 1
     assert doubts.warning() is None
-    by_frame = doubts.by_frame(100)
-    assert np.isnan(by_frame[3])
-    assert by_frame[4] == 1
+    shares = doubts.unfamiliarity()
+    assert shares.shape == (100,)
+    assert np.isnan(shares[3])
+    assert shares[4] == pytest.approx(5)
     strange = Doubts(of_one_network(hazy, None, 0.5), limit=0.2)
-    strange.note(0, IMAGE)
+    list(strange.watching(frames[:1]))
     assert "adapt" in str(strange.warning())
     assert Doubts((), limit=0.2).warning() is None

@@ -86,9 +86,9 @@ CASES = {
         quality.doubled_frames(np.zeros(600), TIME_S),
     ),
     "strange picture": (
-        quality.unfamiliar(np.array([np.nan, 0.4, 0.35, 0.1]), 0.3),
+        quality.unfamiliar(np.array([np.nan, 1.4, 1.2, 0.4])),
         ("unfamiliar", "warning", ((1, 2),), ()),
-        quality.unfamiliar(np.array([np.nan, 0.2, 0.3, 0.1]), 0.3),
+        quality.unfamiliar(np.array([np.nan, 0.7, 1.0, 0.4])),
     ),
     "noise": (
         quality.weak_signal(choice(snr=3)),
@@ -155,7 +155,7 @@ def test_reasons_name_what_was_found():
     assert "2 frames lost" in CASES["gap"][0].reason
     assert "start and end" in CASES["cut beats"][0].reason
     assert "2 of 3 frames" in CASES["strange picture"][0].reason
-    assert "score up to 0.4, limit 0.3" in CASES["strange picture"][0].reason
+    assert "up to 1.4 times the limit" in CASES["strange picture"][0].reason
 
 
 def test_area_of_a_beating_tissue_is_no_jump_even_at_five_frames_a_second():
@@ -198,7 +198,5 @@ def test_flags_of_a_recording_come_from_its_columns():
     assert quality.flags_of(fine, choice()) == []
 
 
-def test_nobody_knows_whether_masks_of_another_origin_are_familiar():
-    assert quality.unfamiliar(None, 0.3) is None
-    assert quality.unfamiliar(np.ones(5), None) is None
-    assert quality.unfamiliar(np.full(5, np.nan), 0.3) is None
+def test_frames_that_nobody_looked_at_are_not_strange():
+    assert quality.unfamiliar(np.full(5, np.nan)) is None

@@ -91,6 +91,7 @@ def gather(
     pairs = posts.passing(pairs) if posts else pairs
     how = {"with_flow": made_of["flow"], "keep_masks": sight.draws, "progress": progress}
     watched = watch(pairs, sight.threshold, video.n_frames, parts, **how)
-    columns = {**watched.columns, **(columns_of(posts.frames) if posts else {})}
+    of_posts = columns_of(posts.frames) if posts else {}
+    columns = {**watched.columns, **seen.columns(), **of_posts}
     watched = replace(watched, columns=columns, notes=(*video.notes, *seen.notes()))
     return Material(video, sight, seen, watched, made_of, None, parts)

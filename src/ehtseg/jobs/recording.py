@@ -6,6 +6,8 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from ehtseg.jobs.places import absolute, describe_source, is_same
 from ehtseg.jobs.sight import Seen, Sight
 from ehtseg.measuring.events import Event
@@ -13,6 +15,7 @@ from ehtseg.measuring.force import Post
 from ehtseg.reading.joined import Joined, join_videos
 from ehtseg.reading.stamps import Stamp
 from ehtseg.reading.video import Video, open_video
+from ehtseg.records import Array
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -99,7 +102,12 @@ def look_at(sight: Sight, video: Video | Joined) -> Seen:
         tuple(path for one in seen.values() for path in one.paths),
         any(one.one_mask for one in seen.values()),
         lambda: list(dict.fromkeys(note for one in seen.values() for note in one.notes())),
+        lambda: _in_turn([one.columns() for one in seen.values()]),
     )
+
+
+def _in_turn(columns: list[dict[str, Array]]) -> dict[str, Array]:
+    return {name: np.concatenate([one[name] for one in columns]) for name in columns[0]}
 
 
 def posts_settings(posts: str) -> dict[str, Any]:

@@ -41,6 +41,7 @@ class Seen:
     paths: tuple[Path, ...] = ()  # the masks' file or folder; of a joined recording several
     one_mask: bool = False  # one stands for all frames
     notes: Callable[[], list[str]] = list  # what is to be said once all frames were seen
+    columns: Callable[[], dict[str, Array]] = dict  # and what is known of each frame, (T,)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -67,18 +68,22 @@ def by_network(means: Means) -> Sight:
     words += [f"smoothed over {2 * settings['steady'] + 1} frames"] if settings["steady"] else []
 
     def look_at(video: Video) -> Seen:
-        tidied = Tidied()
+        tidied, doubts = Tidied(), means.doubts()
 
         def pairs(behind: Behind) -> Pairs:
-            frames = video.frames()
+            frames = doubts.watching(video.frames()) if doubts else video.frames()
             if not settings["steady"]:  # which needs the frames before
                 yield from _passed(frames, behind)
             yield from _counted(means.look(frames), tidied)
 
         def notes() -> list[str]:
-            return [*tidied.notes(), *steady_notes(settings)]
+            doubt = doubts.warning() if doubts else None
+            return [*tidied.notes(), *steady_notes(settings), *([doubt] if doubt else [])]
 
-        return Seen(pairs, ", ".join(words), notes=notes)
+        def columns() -> dict[str, Array]:
+            return {"unfamiliarity": doubts.unfamiliarity()} if doubts else {}
+
+        return Seen(pairs, ", ".join(words), notes=notes, columns=columns)
 
     threshold = settings["threshold"]
     variants = of_one_network(means.engine, settings["size_px"], threshold)

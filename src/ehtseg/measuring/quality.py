@@ -157,22 +157,20 @@ def doubled_frames(repeats_T: Array, time_s: Array) -> Flag | None:
     return _of_frames("doubled_frames", hit, "a frame repeats the one before it", "warning")
 
 
-def unfamiliar(scores_T: Array | None, limit: float | None) -> Flag | None:
-    """Frames unlike those that the network was trained on; scores and limit come from `seeing`.
+def unfamiliar(shares_T: Array) -> Flag | None:
+    """Frames unlike those that the network was trained on.
 
-    None where nobody knows them: for masks of another origin, and for frames that are not scored
-    (NaN).
+    `shares_T` is the doubt about each frame over the limit of its network, above 1 where it is
+    strange and NaN where nobody looked (`seeing/familiar.py`).
     """
-    if scores_T is None or limit is None:
-        return None
-    known = np.isfinite(scores_T)
-    strange = np.where(known, scores_T, -math.inf) > limit
+    known = np.isfinite(shares_T)
+    strange = np.where(known, shares_T, 0) > 1
     if not strange.any():
         return None
-    count, most = int(strange.sum()), float(np.nanmax(scores_T))
     reason = (
-        f"{count} of {int(known.sum())} frames looked at are unlike the training pictures (score "
-        f"up to {most:.3g}, limit {limit:.3g}). Look at the masks before using any number."
+        f"{int(strange.sum())} of {int(known.sum())} frames looked at are unlike the training "
+        f"pictures (doubt up to {np.nanmax(shares_T):.1f} times the limit). Look at the masks "
+        "before using any number."
     )
     return Flag("unfamiliar", "warning", reason, runs(strange))
 
@@ -265,6 +263,7 @@ def flags_of(traces: Traces, choice: Choice | None) -> list[Flag]:
         "sharpness": focus_change,
         "brightness_grey": brightness_change,
         "match": lost_flow,
+        "unfamiliarity": unfamiliar,
     }
     found = [flag(columns[name]) for name, flag in by_column.items() if name in columns]
     found += [] if area is None else [empty_mask(area), area_jump(area)]

@@ -9,13 +9,13 @@ Which signs count, and the limit, come from films left out of training: docs/log
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 
 import cv2
 import numpy as np
 
-from ehtseg.records import Array
+from ehtseg.records import Array, Frame
 from ehtseg.seeing.predict import certainty
 from ehtseg.seeing.variants import Variant
 
@@ -63,18 +63,22 @@ class Doubts:
     variants: Sequence[Variant]
     limit: float
     found: dict[int, float] = field(default_factory=dict)  # by the frame's number
+    n_frames: int = 0  # that passed
 
-    def note(self, index: int, image: Array) -> None:
-        """Look at a frame, uint8 (H, W) or (H, W, 3), if it is one of those."""
-        if index & (index - 1) == 0:
-            self.found[index] = signs_of(self.variants, image).doubt
+    def watching(self, frames: Iterable[Frame]) -> Iterator[Frame]:
+        """The same frames; some are looked at in passing."""
+        for frame in frames:
+            if self.n_frames & (self.n_frames - 1) == 0:
+                self.found[self.n_frames] = signs_of(self.variants, frame.image).doubt
+            self.n_frames += 1
+            yield frame
 
-    def by_frame(self, n_frames: int) -> Array:
-        """The doubts of all frames, float (T,), NaN where nobody looked."""
-        doubts_T = np.full(n_frames, np.nan)
+    def unfamiliarity(self) -> Array:
+        """Doubt / limit of every frame that passed, float (T,); NaN where nobody looked."""
+        shares_T = np.full(self.n_frames, np.nan)
         for index, doubt in self.found.items():
-            doubts_T[index] = doubt
-        return doubts_T
+            shares_T[index] = doubt / self.limit
+        return shares_T
 
     def warning(self) -> str | None:
         """What has to be said of the recording; None where most frames looked at raise no doubt."""
