@@ -9,9 +9,9 @@ from typing import Annotated
 import typer
 
 from ehtseg.doors.experiments import study
-from ehtseg.doors.labelling import check, frames
+from ehtseg.doors.labelling import adapt, check, frames
 from ehtseg.doors.networks import describe, evaluate, train
-from ehtseg.doors.opponents import export_nnunet, nnunet
+from ehtseg.doors.opponents import export_nnunet, nnunet, prices
 from ehtseg.doors.recordings import analyse, segment
 from ehtseg.records import UserError
 
@@ -41,9 +41,11 @@ VERBS = (
     describe,
     train,
     evaluate,
+    adapt,
     segment,
     analyse,
     study,
+    prices,
     export_nnunet,
     nnunet,
     doctor,

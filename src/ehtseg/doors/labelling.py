@@ -1,12 +1,13 @@
-"""Commands around labelled frames: which to label, and what is in a folder."""
+"""Commands around labelled frames: which to label, what is in a folder, what a few can do."""
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from ehtseg.doors.options import Folders, Fps, Out, Recording, Scale, Videos
+from ehtseg.doors.options import Folders, Fps, Model, Out, Recording, Scale, Videos
 
 
 def frames(
@@ -42,3 +43,23 @@ def check(folders: Folders, recording: Recording = None) -> None:
         say(f"Problem {number}: {problem}", style="red")
     if not report.ok:
         raise typer.Exit(2)
+
+
+def adapt(
+    video: Annotated[Path, typer.Argument(help="One video, TIFF stack or image folder.")],
+    labels: Annotated[
+        list[Path], typer.Option("--labels", help="1 to 20 labelled frames of it (repeatable).")
+    ],
+    out: Out,
+    model: Model = None,
+) -> None:
+    """Adapt the shipped model to one film by a few labelled frames of it, in minutes."""
+    from ehtseg.doors.show import bar, say
+    from ehtseg.jobs.adapt import adapt as adapt_run
+    from ehtseg.jobs.adapt import told
+
+    with bar("steps") as tick:
+        adapted = adapt_run(video, labels, out, model, tick)
+    for line in told(adapted):
+        say(line)
+    say(f"The run folder is {out}. Next: ehtseg segment {video} -m {out} -o OUT")

@@ -21,7 +21,7 @@ from ehtseg.reading.dataset import Dataset
 from ehtseg.reading.splits import Split
 from ehtseg.recipe import Recipe
 from ehtseg.records import UserError
-from ehtseg.seeing.engines import TorchEngine, flush_denormals
+from ehtseg.seeing.engines import Engine, TorchEngine, flush_denormals
 
 PRECISIONS: dict[str, Any] = {"fp32": "32-true", "bf16": "bf16-mixed"}  # in Fabric's words
 Tick = Callable[[int, int], None]  # steps done, steps in all
@@ -114,8 +114,15 @@ class Training:
 
     def seen(self, indices: Sequence[int]) -> Iterator[Pair]:
         """Probability and mask of frames, through the function that segments videos."""
-        resolved, size = self.resolved, self.recipe.data.size
+        resolved = self.resolved
         engine = TorchEngine(self.net, resolved["precision"], resolved["device"])
-        for i, _, mask, probability_HW in look(engine, self.dataset, indices, size):
-            frame = self.dataset.frames[i]
-            yield probability_HW, mask, frame.image.name, frame.recording
+        return pairs(engine, self.dataset, indices, self.recipe.data.size)
+
+
+def pairs(
+    engine: Engine, dataset: Dataset, indices: Sequence[int], size: int | None
+) -> Iterator[Pair]:
+    """What the scores take: probability, mask, image name and recording of frames."""
+    for i, _, mask, probability_HW in look(engine, dataset, indices, size):
+        frame = dataset.frames[i]
+        yield probability_HW, mask, frame.image.name, frame.recording

@@ -28,6 +28,7 @@ TITLES = {
     "blocks": "Split by blocks in time",
     "random": "Split by single frames at random",
     "all": "No split, every frame is tested",
+    "none": "No split, every frame trains",
 }
 DRAWS = 20  # of recordings, until training has half of its share of the frames
 
@@ -105,6 +106,11 @@ def _thinned(dataset: Dataset, sets: Sets, n_train: int, seed: int) -> Sets:
 def whole(dataset: Dataset) -> Split:
     """Every frame as test: for data that a network was never trained on (`--split all`)."""
     return _described(dataset, "all", Sets([], [], list(range(len(dataset)))), [])
+
+
+def all_train(dataset: Dataset) -> Split:
+    """Every frame as training: for a network that was judged by folds before."""
+    return _described(dataset, "none", Sets(list(range(len(dataset))), [], []), [])
 
 
 def split_from_json(stored: Mapping[str, Any], dataset: Dataset) -> Split:

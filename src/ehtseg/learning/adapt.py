@@ -1,0 +1,203 @@
+"""A trained network adapted to one film by a few labelled frames of it.
+
+How long to train is decided on frames left out: the labelled frames are divided into `FOLDS`, each
+fold is left out once, and as many epochs as did best on what was left out are then trained on all
+frames, or none where the first network was better. With one frame nothing can be left out: all of
+`EPOCHS` are trained. The decoder learns and the encoder stays as it is, which halves the time; why
+this recipe: docs/log.md.
+"""
+
+from __future__ import annotations
+
+import shutil
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from ehtseg.learning.scores import (
+    THRESHOLDS,
+    ImageCounts,
+    Scored,
+    best_threshold,
+    mean_at,
+    score_images,
+)
+from ehtseg.learning.train import started, train
+from ehtseg.learning.training import Tick, Training, pairs
+from ehtseg.reading.dataset import Dataset
+from ehtseg.reading.splits import all_train
+from ehtseg.recipe import FROM_SCRATCH, Recipe, make_recipe, write_recipe
+from ehtseg.records import UserError
+from ehtseg.seeing.engines import TorchEngine, flush_denormals, memory_watched
+from ehtseg.seeing.machine import resolve
+from ehtseg.seeing.run_folder import RunFolder, read_facts, sha256_of, write_facts
+from ehtseg.seeing.shipped import FOLDER, SHIPPED
+
+MOST_FRAMES = 20
+FOLDS = 3
+EPOCHS, STEPS = 4, 10  # epochs, after each of which frames left out are scored; steps of each
+BATCH = 4
+LEAST_GAIN = 0.0005  # Dice by which an adapted network has to be better than the first one
+
+
+@dataclass(frozen=True, slots=True)
+class Adapted:
+    """What an adaptation gave: its run folder, and Dice on labelled frames that were left out."""
+
+    run: RunFolder
+    frames: int
+    folds: int  # 0: nothing could be left out
+    epochs: int  # that were trained; 0: the first network was better and is kept
+    dice_before: float  # of the first network, at its own threshold
+    dice_after: float  # of the adapted one, at the chosen threshold; of one frame, on itself
+    dice_by_epoch: tuple[float, ...]  # at 0.5; empty where nothing could be left out
+
+
+def adapt_recipe(start: RunFolder) -> Recipe:
+    """The recipe of an adaptation: the network of `start`, its decoder trained for a short time."""
+    scratch = start.recipe.net.name in FROM_SCRATCH
+    reference = SHIPPED if start.path == FOLDER else str(start.path.resolve())
+    return make_recipe(
+        start.recipe.model_dump(),
+        {
+            "data": {"augment": "weak", "n_train": None, "counts": None, "balance": "frames"},
+            "net": {"freeze": 0 if scratch else "all", "freeze_mode": "inference"},
+            "fit": {
+                "start": reference,
+                "loss": "bce+dice",
+                "optimizer": "adamw",
+                "lr": 1e-3,
+                "schedule": "one_cycle",
+                "epochs": EPOCHS,
+                "batch": BATCH,
+                "accumulate": 1,
+                "images_per_epoch": BATCH * STEPS,
+                "stop_epoch": None,
+                "early_stop_epochs": None,
+                "checkpoint": "last",
+                "threads": None,
+                "workers": None,
+            },
+        },
+    )
+
+
+def adapt(
+    dataset: Dataset,
+    start: RunFolder,
+    out: Path,
+    tick: Tick = lambda _done, _total: None,
+) -> Adapted:
+    """Adapt a trained network to the film of a few labelled frames, into the run folder `out`.
+
+    Where no adapted network is better on frames left out, `out` holds the first one.
+
+    Raises: UserError for more than `MOST_FRAMES`, an `out` that holds anything but an adaptation
+    that was interrupted, and whatever `train` raises.
+    """
+    _check(dataset, out)
+    recipe, folds = adapt_recipe(start), min(len(dataset), FOLDS) if len(dataset) > 1 else 0
+    each = EPOCHS * STEPS
+    with memory_watched("fewer frames, or a smaller data.size"):
+        before = mean_at(_scored(dataset, start, [start.threshold]), start.threshold)
+        judged = judge(dataset, recipe, folds, tick)
+    curve = [mean_at(scored, 0.5) for scored in judged]
+    epochs = 1 + curve.index(max(curve)) if curve else EPOCHS
+    threshold = best_threshold(judged[epochs - 1]) if judged else start.threshold
+    after = mean_at(judged[epochs - 1], threshold) if judged else 0.0
+    if judged and after < before + LEAST_GAIN:
+        epochs, threshold, after = 0, start.threshold, before
+        run = _keep(start, recipe, out)
+    else:
+        fit = recipe.fit.model_copy(update={"stop_epoch": epochs})
+        run = train(
+            dataset,
+            recipe.model_copy(update={"fit": fit}),
+            out,
+            split=all_train(dataset),
+            tick=_later(tick, folds * each, (folds + 1) * each),
+        )
+    if not judged:
+        after = mean_at(_scored(dataset, run, [threshold]), threshold)
+    adapted = Adapted(run, len(dataset), folds, epochs, before, after, tuple(curve))
+    return replace(adapted, run=_record(adapted, start, threshold))
+
+
+def judge(dataset: Dataset, recipe: Recipe, folds: int, tick: Tick) -> list[Scored]:
+    """All frames of a dataset, each scored while it is left out, after every epoch."""
+    split, resolved = all_train(dataset), resolve(recipe.fit)
+    found: list[list[ImageCounts]] = [[] for _ in range(recipe.epochs if folds else 0)]
+    each = recipe.epochs * STEPS
+    for fold in range(folds):
+        left_out = split.train[fold::folds]
+        others = tuple(i for i in split.train if i not in left_out)
+        net, _ = started(recipe)
+        training = Training(dataset, replace(split, train=others), recipe, resolved, net)
+        for epoch, images in enumerate(found):
+            training.epoch(epoch, _later(tick, fold * each, (folds + 1) * each))
+            images += score_images(training.seen(left_out)).images
+    return [Scored(THRESHOLDS, tuple(images)) for images in found]
+
+
+def _later(tick: Tick, before: int, whole: int) -> Tick:
+    """A part of the steps as steps of the whole."""
+    return lambda done, _: tick(before + done, whole)
+
+
+def _scored(dataset: Dataset, run: RunFolder, thresholds: list[float]) -> Scored:
+    """A network scored on all frames."""
+    flush_denormals()
+    resolved = resolve(run.recipe.fit)
+    engine = TorchEngine(run.net(), resolved["precision"], resolved["device"])
+    return score_images(
+        pairs(engine, dataset, range(len(dataset)), run.recipe.data.size), thresholds
+    )
+
+
+def _keep(start: RunFolder, recipe: Recipe, out: Path) -> RunFolder:
+    """The first network under a new name."""
+    out.mkdir(parents=True, exist_ok=True)
+    weights = start.weights_file
+    shutil.copyfile(weights, out / weights.name)
+    kept = start.recipe.model_copy(
+        update={"fit": start.recipe.fit.model_copy(update={"start": recipe.fit.start})}
+    )
+    write_recipe(kept, out / "recipe.yaml")
+    facts = {**start.facts, "files": {weights.name: sha256_of(out / weights.name)}}
+    return RunFolder(out, kept, facts)
+
+
+def _record(adapted: Adapted, start: RunFolder, threshold: float) -> RunFolder:
+    """The run folder, with what it was adapted from and what that gave in its run.json."""
+    run = adapted.run
+    facts = {key: value for key, value in run.facts.items() if key != "name"}
+    facts["threshold"] = threshold
+    facts["adapted"] = {
+        "from": start.name,
+        "from_weights_sha256": sha256_of(start.weights_file),
+        "frames": adapted.frames,
+        "folds": adapted.folds,
+        "steps": adapted.epochs * STEPS,
+        "dice_before": adapted.dice_before,
+        "dice_after": adapted.dice_after,
+        "dice_by_epoch": list(adapted.dice_by_epoch),
+    }
+    write_facts(run.path, facts)
+    return RunFolder(run.path, run.recipe, facts)
+
+
+def _check(dataset: Dataset, out: Path) -> None:
+    if len(dataset) > MOST_FRAMES:
+        folders = " ".join(str(folder) for folder in dataset.folders)
+        raise UserError(
+            f"1 to {MOST_FRAMES} labelled frames to adapt to one film",
+            str(len(dataset)),
+            f"With so many, train:  ehtseg train {folders} --out {out} --set fit.start=shipped",
+        )
+    if not out.exists() or (out.is_dir() and not any(out.iterdir())):
+        return
+    if not (out / "run.json").is_file() or read_facts(out)["status"] == "finished":
+        raise UserError(
+            f"a new or empty folder for the adapted network at {out}",
+            "one that holds other things",
+            "Choose another --out.",
+        )
