@@ -23,7 +23,7 @@ from ehtseg.recipe import NetRecipe, make_recipe
 from ehtseg.records import UserError
 from net_tester import CHECKS, Member, as_parameter, name_of
 
-LITE = "timm-tf_efficientnet_lite0"
+LITE = "tu-tf_efficientnet_lite0"
 MEMBERS = (
     Member("lite0", NetRecipe(name=f"smp:Unet/{LITE}")),
     Member("foreign", NetRecipe(name="smp:Linknet/resnet18")),

@@ -64,3 +64,23 @@ def nnunet(
     predictions = run_nnunet(raw, out, settings, tell=say)
     show_evaluation(score_nnunet(raw, predictions, open_dataset(folders), out / "scores"))
     say(f"The scores stand in {out / 'scores'}.")
+
+
+def prices(
+    study: Annotated[str, typer.Argument(help="A study, such as rivals.")],
+    out: Annotated[Path, typer.Option("--out", "-o", help="The folder of its results.")],
+    scale: Annotated[str, typer.Option(help="smoke, cpu or paper.")] = "cpu",
+) -> None:
+    """Measure what each network of a study costs: weights, arithmetic, rates, memory."""
+    from ehtseg.doors.show import bar, say, show_prices
+    from ehtseg.study.prices import PRICES, measured_prices, write_prices
+    from ehtseg.study.run import find_study
+
+    found, chosen = [], find_study(study)
+    with bar("networks") as tick:
+        for price in measured_prices(chosen, scale):
+            found.append(price)
+            write_prices(found, out)
+            tick(len(found), len(chosen.rows))
+    show_prices(found)
+    say(f"The prices stand in {out / PRICES}; the report of {out} shows them beside the scores.")

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from ehtseg.jobs.segment import SegmentResult
     from ehtseg.learning.score_sheets import Evaluation
     from ehtseg.nets.describe import Description
+    from ehtseg.study.prices import Price
     from ehtseg.study.results import Results
     from ehtseg.study.run import Work
 
@@ -181,9 +182,7 @@ def show_study(results: Results) -> int:
 
     places = list(dict.fromkeys(results.images["place"]))
     rows = []
-    for name, model in dict.fromkeys(
-        zip(results.images["row"], results.images["model"], strict=True)
-    ):
+    for name, model in _in_order(results):
         own = (results.images["row"] == name) & (results.images["model"] == model)
         runs = len(np.unique(results.images["key"][own]))
         dice = [
@@ -200,6 +199,15 @@ def show_study(results: Results) -> int:
     return int((results.runs["status"] == "failed").sum())
 
 
+def _in_order(results: Results) -> list[tuple[str, str]]:
+    """Rows with their models, as the design has them; the baselines last."""
+    from ehtseg.study.plan import design_row
+
+    there = dict.fromkeys(zip(results.images["row"], results.images["model"], strict=True))
+    place = {row: i for i, row in enumerate(results.facts["rows"])}
+    return sorted(there, key=lambda each: place.get(design_row(each[0]), len(place)))
+
+
 def lasting(seconds: float) -> str:
     """A length of time in words.
 
@@ -210,3 +218,21 @@ def lasting(seconds: float) -> str:
     if seconds < 100:
         return f"{seconds:.0f} s"
     return f"{minutes} min" if minutes < 60 else f"{minutes // 60} h {minutes % 60} min"
+
+
+def show_prices(prices: Sequence[Price]) -> None:
+    """Print what each network of a study costs."""
+    columns = (
+        "row", "weights", "parameters", "GMAC", "trained/s", "segmented/s", "peak MB, training",
+    )  # fmt: skip
+    rows = [
+        (
+            price.row,
+            price.weights,
+            price.parameters,
+            *(f"{value:.3g}" for value in (price.gmacs, price.train_images_per_s)),
+            *(f"{value:.3g}" for value in (price.segment_frames_per_s, price.peak_train_mb)),
+        )
+        for price in prices
+    ]
+    table("Images of one working size; rates of this machine as it was", columns, rows)

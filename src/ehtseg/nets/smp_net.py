@@ -12,6 +12,7 @@ from importlib import import_module
 from importlib.util import find_spec
 from typing import Any
 
+import timm
 from torch import nn
 
 from ehtseg.nets.encoders import (
@@ -36,7 +37,7 @@ OURS = {  # smp's names of the encoders whose weights files we read
     "resnet50": "resnet50",
     "vgg16": "vgg16",
     "inceptionresnetv2": "inception_resnet_v2",
-    "timm-tf_efficientnet_lite0": "efficientnet_lite0",
+    "tu-tf_efficientnet_lite0": "efficientnet_lite0",
 }
 
 
@@ -77,7 +78,8 @@ def smp_body(recipe: NetRecipe, seed: int) -> nn.Module:
     networks = {kind.__name__: kind for kind in smp.MODEL_ARCHITECTURES_MAPPING.values()}
     if name.network not in networks:
         raise unknown("network of smp", name.network, list(networks))
-    if name.encoder not in smp.encoders.get_encoder_names() and not name.encoder.startswith("tu-"):
+    of_timm = name.encoder.startswith("tu-") and timm.is_model(name.encoder.removeprefix("tu-"))
+    if not of_timm and name.encoder not in smp.encoders.get_encoder_names():
         raise unknown("encoder of smp", name.encoder, list(smp.encoders.get_encoder_names()))
     body: nn.Module = networks[name.network](name.encoder, encoder_weights=None, in_channels=3)
     initialise(body, recipe.init, seed)

@@ -1,0 +1,108 @@
+"""The rivals side by side: jitter, prices of tiny networks, and who is ahead, start by start."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from ehtseg.recipe import make_recipe
+from ehtseg.records import UserError
+from ehtseg.study.designs import STUDIES
+from ehtseg.study.found import found_in
+from ehtseg.study.prices import Price, price_of, read_prices, write_prices
+from ehtseg.study.report_rivals import COLUMNS, rival_sections, rivals_in_short
+from ehtseg.study.results import read_results
+from ehtseg.study.rival_table import area_jitter, rival_table
+from made_study import Story
+
+TINY = make_recipe(
+    {"data": {"size": 64, "augment": "none"}, "net": {"name": "unet", "width": 16}},
+    {"fit": {"batch": 2, "precision": "fp32", "threads": 1}},
+)
+PRICE = Price("a row", "unet", "random", 10, 1.5, 2.0, 3.0, 400.0, 500.0, 64, 2, 1, "cpu")
+
+
+def test_jitter_sees_neither_beating_nor_a_constant_error() -> None:
+    beating = 1000 + 200 * np.sin(np.arange(40.0))
+    assert area_jitter(beating, beating) == 0
+    assert area_jitter(1.2 * beating, beating) == pytest.approx(0)
+    noise = np.random.default_rng(0).normal(0, 0.01, 100_000)
+    flicker = area_jitter(1 + noise, np.ones(100_000))
+    assert flicker == pytest.approx(0.01 * math.sqrt(2), rel=0.02)
+    assert math.isnan(area_jitter(np.array([1.0]), np.array([1.0])))
+    assert math.isnan(area_jitter(np.array([1.0, 1.0]), np.array([1.0, 0.0])))
+
+
+def test_the_price_of_a_tiny_network() -> None:
+    """Counts from outside: nets.md, sections 0 and 2 (1,941,105; 6.07 GFLOPs at 256 pixels)."""
+    threads = torch.get_num_threads()
+    price = price_of("plain", TINY)
+    torch.set_num_threads(threads)
+    assert price.parameters == 1_941_105
+    assert price.gmacs == pytest.approx(6.07 / 2 / 16, rel=0.01)
+    assert (price.weights, price.size_px, price.batch, price.threads) == ("random", 64, 2, 1)
+    assert price.train_images_per_s > 0
+    assert price.segment_frames_per_s > 0
+    assert 0 < price.peak_segment_mb <= price.peak_train_mb
+    with pytest.raises(UserError, match="a working size"):
+        price_of("plain", make_recipe(TINY.model_dump(), {"data": {"size": None}}))
+
+
+def test_prices_come_back_as_they_were_written(tmp_path: Path) -> None:
+    assert read_prices(tmp_path) == {}
+    other = replace(PRICE, row="another, row", gmacs=0.25)
+    write_prices([PRICE, other], tmp_path)
+    assert read_prices(tmp_path) == {"a row": PRICE, "another, row": other}
+
+
+def skill(row: str, seed: int, place: str, _: int) -> float:
+    """UNeXt is the best of the random starts, smp the best of all."""
+    start = 0.9 if "ImageNet" in row else 0.6
+    best = row.startswith(("UNeXt, random, common", "smp"))
+    return start + 0.05 * best + 0.001 * seed - 0.1 * ("ohw" in place)
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    story = Story(STUDIES["rivals"], skill, images=4)
+    return story.write(tmp_path_factory.mktemp("rivals"))
+
+
+def test_who_is_ahead_is_told_apart_for_each_start(folder: Path) -> None:
+    said = rivals_in_short(found_in(read_results(folder)))
+    places = {place.label for place in STUDIES["rivals"].data.score}
+    assert len(said) == 2 * len(places)
+    for sentence in said:
+        best = "smp U-Net on ResNet-50" if "from ImageNet" in sentence else "UNeXt, random"
+        assert f"by {best}" in sentence
+
+
+def test_the_table_has_every_row_beside_its_price(folder: Path) -> None:
+    found = found_in(read_results(folder))
+    row = "nnU-Net, random, recipe of nnU-Net"
+    write_prices([replace(PRICE, row=row)], folder)
+    (section,) = rival_sections(found, folder)
+    _, *tables = section.blocks
+    assert [len(table.lines) for table in tables] == [23] * 4
+    for table in tables:
+        assert table.columns == COLUMNS
+        by_row = {line.values["row"]: line for line in table.lines}
+        assert by_row[row].values["gmacs"] == 1.5
+        assert by_row["UNeXt, random, common recipe"].values["gmacs"] == ""
+    rows = rival_table(read_results(folder), {})
+    unext = next(r for r in rows if r.row.startswith("UNeXt, r") and r.place == "eht_mbpt all")
+    assert unext.seeds == 3
+    assert unext.dice == pytest.approx(np.mean([skill(unext.row, s, "", 0) for s in range(3)]),
+                                       abs=2e-3)  # fmt: skip
+
+
+def test_other_studies_have_no_such_section(tmp_path: Path) -> None:
+    folder = Story(STUDIES["splits"], skill, images=4).write(tmp_path)
+    found = found_in(read_results(folder))
+    assert rival_sections(found, folder) == []
+    assert rivals_in_short(found) == ()
