@@ -10,7 +10,7 @@ import typer
 
 from ehtseg.doors.experiments import study
 from ehtseg.doors.labelling import adapt, check, frames
-from ehtseg.doors.networks import describe, evaluate, train
+from ehtseg.doors.networks import describe, evaluate, export, train
 from ehtseg.doors.opponents import export_nnunet, nnunet, prices
 from ehtseg.doors.recordings import analyse, segment
 from ehtseg.records import UserError
@@ -41,6 +41,7 @@ VERBS = (
     describe,
     train,
     evaluate,
+    export,
     adapt,
     segment,
     analyse,

@@ -1,9 +1,9 @@
-"""Commands around networks: describe, train, score."""
+"""Commands around networks: describe, train, score, export."""
 
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 
@@ -88,19 +88,42 @@ def train(
 
 
 def evaluate(
-    run: Annotated[Path, typer.Argument(help="A run folder.")],
+    run: Annotated[Path, typer.Argument(help="A run folder, or: shipped.")],
     folders: Folders,
     split: Annotated[str, typer.Option(help="test, validation, train or all.")] = "test",
     out: Annotated[Path | None, typer.Option("--out", "-o", help="For scores.csv ...")] = None,
     recording: Recording = None,
+    clean: Annotated[bool, typer.Option("--clean", help="Masks as segment cleans them.")] = False,
 ) -> None:
     """Score a trained network on labelled frames, with the trivial baselines beside it."""
     from ehtseg.doors.show import bar, show_evaluation
     from ehtseg.learning.evaluate import evaluate as evaluate_run
     from ehtseg.reading.dataset import open_dataset
+    from ehtseg.seeing.shipped import chosen_run
+
+    opened, dataset = chosen_run(run), open_dataset(folders, recording=recording)
+    with bar("frames") as tick:
+        evaluation = evaluate_run(opened, dataset, split, out, cleaned=clean, progress=tick)
+    show_evaluation(evaluation)
+
+
+def export(
+    run: Annotated[Path, typer.Argument(help="A run folder.")],
+    format: Annotated[str, typer.Option(help="onnx or openvino.")] = "openvino",
+    int8: Annotated[bool, typer.Option("--int8", help="8-bit, fitted to --frames.")] = False,
+    frames: Annotated[
+        list[str] | None,
+        typer.Option(help="Recordings to compare on (repeatable); else validation frames."),
+    ] = None,
+) -> None:
+    """Write a network as a graph for other programs and for speed, compared with torch."""
+    from ehtseg.doors.show import show_export
+    from ehtseg.jobs.export import export as export_run
+    from ehtseg.records import UserError
     from ehtseg.seeing.run_folder import open_run
 
-    opened, dataset = open_run(run), open_dataset(folders, recording=recording)
-    with bar("frames") as tick:
-        evaluation = evaluate_run(opened, dataset, split, out, progress=tick)
-    show_evaluation(evaluation)
+    if format not in ("onnx", "openvino"):
+        raise UserError("--format onnx or openvino", repr(format), "Choose one of these.")
+    kind: Literal["onnx", "openvino"] = "onnx" if format == "onnx" else "openvino"
+    if not show_export(export_run(open_run(run), kind, int8=int8, videos=frames or [])):
+        raise typer.Exit(2)

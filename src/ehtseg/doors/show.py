@@ -21,6 +21,7 @@ from rich.table import Table
 if TYPE_CHECKING:
     from ehtseg.jobs.analyse import AnalyseResult
     from ehtseg.jobs.doctor import Finding
+    from ehtseg.jobs.export import Exported
     from ehtseg.jobs.segment import SegmentResult
     from ehtseg.learning.score_sheets import Evaluation
     from ehtseg.nets.describe import Description
@@ -117,6 +118,30 @@ def show_evaluation(evaluation: Evaluation) -> None:
     say(evaluation.summary["empty_rule"])
     for warning in evaluation.warnings:
         say(f"Note: {warning}", style="yellow")
+
+
+def show_export(result: Exported) -> bool:
+    """Print how far a graph's masks are from torch's; returns whether it was kept."""
+    columns = ("engine", "Dice change", "outline px", "pixels flipped", "probability", "guard")
+    rows = [
+        (
+            str(way),
+            f"{verdict.dice_change:.5f}",
+            f"{verdict.outline_px:.3f}",
+            f"{verdict.flipped_share:.3%}",
+            f"{verdict.probability_change:.4f}",
+            "holds" if verdict.holds else "does not hold",
+        )
+        for way, verdict in result.verdicts.items()
+    ]
+    title = f"Distance from torch fp32, {result.frames} (means; probability: the largest change)"
+    table(title, columns, rows)
+    say("Limits: Dice change 0.002, outline 0.5 px, 0.5 % of the pixels.")
+    if result.file is None:
+        say("Not kept: its masks are too far from those of torch in fp32.", style="red")
+        return False
+    say(f"Written: {result.file}. `ehtseg segment` takes it where it is the fastest that holds.")
+    return True
 
 
 def show_segmented(results: Sequence[SegmentResult]) -> int:
