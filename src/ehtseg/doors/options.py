@@ -24,7 +24,9 @@ Settings = Annotated[
 Net = Annotated[
     str | None,
     typer.Option(
-        help="unet, resnet50, vgg16, inception_resnet_v2, efficientnet_lite0 or timm:NAME."
+        help="unet, resnet50, vgg16, inception_resnet_v2, efficientnet_lite0, timm:NAME; of others: "
+        "unetpp_ds, unext, nnunet, transunet, dstransunet, mednca, unetpp:ENCODER, "
+        "smp:NETWORK/ENCODER."
     ),
 ]
 Weights = Annotated[str | None, typer.Option(help="Encoder weights: a safetensors file.")]

@@ -22,6 +22,7 @@ from ehtseg.records import UserError
 IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 HALF = (0.5, 0.5, 0.5)
 RANDOM = "random initialisation"
+FORMS = ("unetpp:ENCODER", "timm:NAME", "smp:NETWORK/ENCODER")  # of names with a part to fill in
 
 
 @dataclass(frozen=True, slots=True)
@@ -160,7 +161,7 @@ def architecture(name: str) -> Architecture:
     arch = name.removeprefix("timm:")
     if name == arch or not timm.is_model(arch):
         known = [f"timm:{m}" for m in timm.list_models()] if name != arch else list(ENCODERS)
-        raise unknown("network", name, [*known, *FROM_SCRATCH, "unetpp:ENCODER", "timm:NAME"])
+        raise unknown("network", name, [*known, *FROM_SCRATCH, *FORMS])
     for entry in ENCODERS.values():
         if entry.arch == arch:
             return entry
