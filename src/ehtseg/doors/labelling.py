@@ -14,17 +14,26 @@ def frames(
     videos: Videos,
     out: Out,
     n: Annotated[int, typer.Option(help="How many frames, over all videos.")] = 50,
+    model: Annotated[
+        Path | None,
+        typer.Option("--model", "-m", help="A run folder, or: shipped. What it is unsure about."),
+    ] = None,
     fps: Fps = None,
     um_per_px: Scale = None,
 ) -> None:
-    """Pick frames worth labelling: spread over the motion, not over time alone."""
+    """Pick frames worth labelling: spread over the motion; with a model, the doubtful ones."""
     from ehtseg.doors.show import bar, say
     from ehtseg.jobs.frames import pick_frames
     from ehtseg.reading.video import find_videos
 
+    run = None
+    if model is not None:
+        from ehtseg.seeing.shipped import chosen_run
+
+        run = chosen_run(model)
     with bar("frames") as tick:
         sources = find_videos(videos)
-        picked = pick_frames(sources, n, out, fps=fps, um_per_px=um_per_px, progress=tick)
+        picked = pick_frames(sources, n, out, fps, um_per_px, tick, run)
     for note in picked.notes:
         say(note)
     say(f"{len(picked)} frames stand in {out / 'images'}.")

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import cv2
 import numpy as np
@@ -17,6 +17,9 @@ from PIL import Image
 
 from ehtseg.reading.video import Progress, Video, find_videos, open_video
 from ehtseg.records import Array, Frame, UserError, written_whole
+
+if TYPE_CHECKING:
+    from ehtseg.seeing.run_folder import RunFolder
 
 THUMBNAIL = 16  # frames are compared at 16 x 16 px: motion of a pixel shows, noise averages out
 STILLEST = 10  # percent of successive frames that are taken for standing still
@@ -52,12 +55,15 @@ def pick_frames(
     fps: float | None = None,
     um_per_px: float | None = None,
     progress: Progress | None = None,
+    run: RunFolder | None = None,
 ) -> Picks:
     """Write n frames of these videos to `out/images`, an empty `out/masks` and a `meta.json`.
 
     Each video is streamed twice: once to compare its frames, once to write the picked ones at
-    their own size. Once a mask of the same name is painted for each, `out` is a labelled folder.
-    Fewer than n frames come where the rest are near-duplicates; the notes say so.
+    their own size. With a trained network (`run`), which sees four times as many candidates in a
+    third pass, these are the ones that it is least sure about. Once a mask of the same name is
+    painted for each, `out` is a labelled folder. Fewer than n frames come where the rest are
+    near-duplicates; the notes say so.
 
     Raises: UserError for unreadable videos, for n below the number of videos, and for an `out`
     that holds anything.
@@ -65,9 +71,9 @@ def pick_frames(
     paths, out = find_videos(videos), Path(out).absolute()
     _check(n, len(paths), out)
     opened = [open_video(path, fps, um_per_px, progress) for path in paths]
-    total = 2 * sum(video.n_frames or 0 for video in opened)
+    total = (3 if run else 2) * sum(video.n_frames or 0 for video in opened)
     tick = _counter(total, progress)
-    ranked = [farthest_first(thumbnails(_ticking(video, tick)), n) for video in opened]
+    ranked = [_ranked(video, n, run, tick) for video in opened]
     shares = share_out(n, [len(ranking) for ranking in ranked])
     if not any(shares):
         cure = "Look at the recordings in a viewer, and record them again."
@@ -84,6 +90,16 @@ def pick_frames(
     if progress:
         progress(total, total)
     return Picks(out, tuple(picked), _notes(n, names, opened, picked))
+
+
+def _ranked(video: Video, n: int, run: RunFolder | None, tick: Callable[[], None]) -> list[int]:
+    """Frames worth labelling, the best first."""
+    if run is None:
+        return farthest_first(thumbnails(_ticking(video, tick)), n)
+    from ehtseg.jobs.doubt import SPARE, by_doubt  # torch only where a network is asked
+
+    candidates = farthest_first(thumbnails(_ticking(video, tick)), SPARE * n)
+    return by_doubt(run, _ticking(video, tick), candidates)
 
 
 def thumbnails(frames: Iterator[Frame]) -> Array:

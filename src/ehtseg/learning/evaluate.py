@@ -20,6 +20,7 @@ from ehtseg.learning.scores import THRESHOLDS
 from ehtseg.reading.dataset import Dataset, survey
 from ehtseg.reading.splits import MEMBERS
 from ehtseg.records import Array, UserError
+from ehtseg.seeing.clean import clean
 from ehtseg.seeing.engines import Engine, TorchEngine, choose_device, flush_denormals
 from ehtseg.seeing.predict import predict
 from ehtseg.seeing.run_folder import RunFolder, open_run, sha256_of
@@ -36,13 +37,15 @@ def evaluate(
     out: Path | None = None,
     *,
     thresholds: Sequence[float] = THRESHOLDS,
+    cleaned: bool = False,
     progress: Callable[[int, int], None] = lambda _done, _total: None,
 ) -> Evaluation:
     """Score a trained network on one set of its split, or on all frames of a dataset.
 
     The function that segments videos predicts, by the torch engine at the precision of the
     training; frames are read and scored a few at a time. With `out`, the files of score_sheets.py
-    are written there.
+    are written there. Scored is what the network gives: with `cleaned`, its masks are cleaned
+    before (at the run's threshold) as `segment` does.
 
     Raises: UserError for a set that the dataset does not hold, an `out` that cannot be a folder,
     and whatever makes a run folder unusable.
@@ -59,11 +62,13 @@ def evaluate(
     for done, (i, image, truth, probability) in enumerate(seen, 1):
         frame = dataset.frames[i]
         place = {"image": frame.image.name, "recording": frame.recording, "set": sets[i]}
+        probability = clean(probability, run.threshold).probability if cleaned else probability
         for sheet in sheets:
             found = opponents[sheet.model](image) if sheet.model in opponents else probability
             sheet.note(place, counted(dataset, i, found), truth)
         progress(done, len(indices))
     warnings = _warnings(run, [sets[i] for i in indices], split, opponents)
+    warnings += [f"The masks were cleaned at {run.threshold:g}, as segment does."] * cleaned
     evaluation = summarise(sheets, split, _facts(run, dataset, warnings))
     if out is not None:
         write_files(evaluation, out)
