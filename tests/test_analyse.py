@@ -14,13 +14,16 @@ import tifffile
 from conftest import shared
 from ehtseg.doors.cli import app
 from ehtseg.jobs.analyse import AnalyseResult, analyse
-from ehtseg.jobs.analysis import FILES
+from ehtseg.jobs.analysis import FILES, MOVIE
 from ehtseg.jobs.recording import Facts
 from ehtseg.measuring.events import read_event
+from ehtseg.recipe import Recipe, make_recipe
 from ehtseg.records import UserError
 from heartbeats import PERIOD, beating, phases, write_recording
 from recordings import write_video
 from test_segment import dark_run
+
+QUIET = make_recipe({"measure": {"movie": False, "uncertainty": "none"}})
 
 
 def rows(path: Path) -> list[dict[str, str]]:
@@ -33,12 +36,12 @@ def one(
     frames: np.ndarray,
     masks: np.ndarray,
     facts: Facts | None = None,
+    movie: bool = False,
 ) -> AnalyseResult:
     """One recording analysed with its masks."""
     source = write_recording(tmp_path, "film", frames, masks)
-    (result,) = analyse(
-        [source], tmp_path / "out", masks=tmp_path / "masks", facts=facts or Facts(fps=20)
-    )
+    told = {"recipe": QUIET if not movie else Recipe(), "facts": facts or Facts(fps=20)}
+    (result,) = analyse([source], tmp_path / "out", masks=tmp_path / "masks", **told)
     return result
 
 
@@ -56,11 +59,15 @@ def summary(result: AnalyseResult) -> dict[str, Any]:
 def test_a_beating_strip_end_to_end(tmp_path: Path) -> None:
     frames, masks = beating(phases(160))
     result = one(
-        tmp_path, frames, masks, Facts(fps=20, um_per_px=4, events=(read_event("3 wash"),))
+        tmp_path,
+        frames,
+        masks,
+        Facts(fps=20, um_per_px=4, events=(read_event("3 wash"),)),
+        movie=True,
     )
     folder = tmp_path / "out" / "film"
     assert result.folder == folder
-    assert {path.name for path in folder.iterdir()} == set(FILES)
+    assert {path.name for path in folder.iterdir()} == {*FILES, MOVIE}
     assert summary(result)["verdict"] == "beating"
     beats = rows(folder / "beats.csv")
     assert [beat["accepted"] for beat in beats] == ["yes"] * 8
@@ -82,7 +89,7 @@ def test_a_beating_strip_end_to_end(tmp_path: Path) -> None:
 
 def test_the_real_microbundle_from_its_masks(tmp_path: Path) -> None:
     data = shared("data/eht_d1t3")
-    (result,) = analyse([data], tmp_path, masks=data / "masks")
+    (result,) = analyse([data], tmp_path, masks=data / "masks", recipe=QUIET)
     beats = rows(tmp_path / "eht_d1t3" / "beats.csv")
     assert summary(result)["verdict"] == "beating"
     assert [beat["accepted"] for beat in beats] == ["yes"] * 8
@@ -97,7 +104,8 @@ def test_unchanged_results_stay_and_a_failure_stops_nobody(tmp_path: Path) -> No
     told = Facts(fps=20)
 
     def again(facts: Facts) -> list[AnalyseResult]:
-        return analyse([bad, good], tmp_path / "out", masks=tmp_path / "masks", facts=facts)
+        places = {"out": tmp_path / "out", "masks": tmp_path / "masks"}
+        return analyse([bad, good], recipe=QUIET, facts=facts, **places)
 
     first, second, third = again(told), again(told), again(Facts(fps=25))
     assert [result.status for result in first] == ["failed", "done"]
@@ -250,6 +258,7 @@ def test_the_command_line_says_what_it_found(
     frames, masks = beating(phases(100))
     source = write_recording(tmp_path, "film", frames, masks)
     words = [str(source), "--masks", str(tmp_path / "masks"), "--out", str(tmp_path / "out")]
+    words += ["--set", "measure.movie=false"]
     app(["analyse", *words, "--fps", "20", "--event", "99 wash"], standalone_mode=False)
     told = capsys.readouterr().out
     assert "beating, 5 beats" in told
@@ -269,11 +278,13 @@ def test_a_network_sees_what_the_masks_show(tmp_path: Path) -> None:
     frames, masks = beating(phases(160))
     source = write_recording(tmp_path, "film", frames, masks)
     run = dark_run(tmp_path / "run")
-    (result,) = analyse([source], tmp_path / "out", run=run, facts=Facts(fps=20))
+    told = {"run": run, "recipe": QUIET, "facts": Facts(fps=20)}
+    (result,) = analyse([source], tmp_path / "out", **told)
     assert summary(result)["verdict"] == "beating"
     assert summary(result)["beats"] == 8
     assert "the network run" in (result.record or {})["masks_from"]
-    again = analyse([source], tmp_path / "out", run=run, facts=Facts(fps=20))
+    assert not list((tmp_path / "out").glob(".*")), "parts are deleted"
+    again = analyse([source], tmp_path / "out", **told)
     assert again[0].status == "unchanged"
 
 
@@ -284,7 +295,7 @@ def test_times_of_a_variable_rate_are_those_of_the_file(tmp_path: Path) -> None:
     times_ms = [int(ms) for ms in np.flatnonzero(kept) * 50]
     source = write_video(tmp_path / "film.mkv", list(frames[kept]), times_ms=times_ms)
     tifffile.imwrite(tmp_path / "masks" / "film.tif", masks[kept])
-    (result,) = analyse([source], tmp_path / "out", masks=tmp_path / "masks")
+    (result,) = analyse([source], tmp_path / "out", masks=tmp_path / "masks", recipe=QUIET)
     assert summary(result)["beats"] == 12
     beats = rows(tmp_path / "out" / "film" / "beats.csv")
     times_s = [float(beat["t50_s"]) for beat in beats if beat["accepted"] == "yes"]

@@ -152,6 +152,7 @@ def make_report(
         picture=render.overlay(watched.image, watched.mask),
         shown=watched.shown,
         made_with={"settings": analyst.settings(facts), "versions": machine_facts()},
+        movie=MOVIE if analyst.recipe.movie else "",
     )
 
 

@@ -47,6 +47,7 @@ def write_page(report: Report, path: Path) -> None:
         "parameter_columns": list(report.parameters[0]) if report.parameters else [],
         "measured_by": measured_by(report.choice.name) if report.choice else "",
         "label": label(report.choice.name) if report.choice else "",
+        "movie": report.movie,
     }
     path.write_text(page.render(context), encoding="utf-8")
 

@@ -74,6 +74,7 @@ class Report:
     picture: Array  # uint8 (H, W, 3): one frame with the outline of its mask
     shown: int  # the number of that frame
     made_with: dict[str, Any]  # settings, versions, hashes
+    movie: str = ""  # name of the file beside the page, where there is one
 
     @property
     def verdict(self) -> str:
