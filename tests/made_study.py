@@ -1,4 +1,4 @@
-"""Tidy results made by hand, as a runner would write them: whatever is asked for is true of them."""
+"""Tidy results made by hand, as a runner would write them: what is asked for is true of them."""
 
 from __future__ import annotations
 

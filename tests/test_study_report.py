@@ -1,0 +1,430 @@
+"""The report of a study: results made by hand, whose right answers are known before it is read."""
+
+from __future__ import annotations
+
+import csv
+import io
+import math
+import re
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+from xml.etree import ElementTree
+
+import numpy as np
+import pytest
+
+from ehtseg.records import UserError
+from ehtseg.reporting.document import Document, Line, Picture, Points, Section, Table, table
+from ehtseg.reporting.study_figures import (
+    Curve,
+    Mark,
+    Time,
+    forest,
+    in_style,
+    threshold_panels,
+    times,
+)
+from ehtseg.reporting.study_page import as_markdown, as_svg, write_document
+from ehtseg.study import found as found_module
+from ehtseg.study.convergence import GOOD, Course, courses, horizon, mean_ratio, restricted
+from ehtseg.study.designs import (
+    PRINTED,
+    STUDIES,
+    collapse,
+    dsb2018,
+    few_labels,
+    splits,
+    stages,
+    table1,
+)
+from ehtseg.study.found import STAND_IN, Found, found_in, twins
+from ehtseg.study.opponents import standing
+from ehtseg.study.plan import Study, from_random
+from ehtseg.study.report import document_of, write_report
+from ehtseg.study.report_contrasts import across, contrasts_at
+from ehtseg.study.report_designs import series_of
+from ehtseg.study.report_pixels import plateau
+from ehtseg.study.results import read_results
+from ehtseg.study.verdicts import Claim, claims
+from made_study import EPOCHS, STEPS, Story, write_examples
+from test_reporting import Page
+
+OWN, MBPT, OHW, STILLS = "eht_d1t3 test", "eht_mbpt all", "eht_ohw all", "eht_fibrotug_stills all"
+BETTER, WORSE = "ResNet-50, ImageNet, BCE, not frozen", "ResNet-50, random, BCE, not frozen"
+RNG = np.random.default_rng(3)
+NOISE = RNG.normal(0, 0.05, (2, 5, 12))  # of a row, a seed and an image
+
+
+def seen(story: Story, tmp_path: Path) -> Found:
+    return Found(story.study, read_results(story.write(tmp_path / "study")))
+
+
+def small(study: Study, *rows: str) -> Study:
+    """A study with some of its rows only."""
+    chosen = tuple(row for row in study.rows if ", ".join(row) in rows)
+    contrasts = tuple(pair for pair in study.contrasts if set(pair) <= set(chosen))
+    return replace(study, rows=chosen, contrasts=contrasts)
+
+
+def pair_of_images(gain: float = 0.0, noise: float = 0.0, **known: object) -> Story:
+    """ImageNet against random on 12 independent images, by a gain that is true of each image."""
+
+    def dice(row: str, seed: int, place: str, image: int) -> float:
+        at = int(row == BETTER)
+        return 0.8 + 0.01 * image + gain * at + noise * NOISE[at, seed, image]
+
+    return Story(small(dsb2018, BETTER, WORSE), dice, images=12, **known)  # type: ignore[arg-type]
+
+
+def claim(found: Found, name: str) -> Claim:
+    return next(each for each in claims(found) if each.name == name)
+
+
+def constant(by_place: dict[str, float]):  # type: ignore[no-untyped-def]
+    return lambda row, seed, place, image: by_place[place]
+
+
+FILM = {OWN: 0.98, MBPT: 0.8, OHW: 0.5, STILLS: 0.3}
+
+
+@pytest.mark.parametrize(
+    ("gain", "noise", "outcome"),
+    [
+        (0.03, 0.01, "supported"),
+        (-0.03, 0.01, "contradicted"),
+        (0.0, 0.01, "contradicted"),  # shown to be equal to within 0.005
+        (0.01, 3.0, "cannot tell"),
+    ],
+)
+def test_c1_follows_from_what_was_made_true(
+    gain: float, noise: float, outcome: str, tmp_path: Path
+) -> None:
+    assert claim(seen(pair_of_images(gain, noise), tmp_path), "C1").outcome == outcome
+
+
+def test_recordings_of_a_film_decide_nothing_however_large_the_gain(tmp_path: Path) -> None:
+    rows = ("ResNet-50, focal, not frozen", "ResNet-50, random, focal, not frozen")
+    study = small(STUDIES["controls"], *rows)
+    story = Story(study, lambda row, *_: 0.2 if "random" in row else 0.95, recordings={STILLS: 3})
+    found = seen(story, tmp_path)
+    c1 = claim(found, "C1")
+    assert (c1.outcome, len(c1.cases)) == ("cannot tell", 3)
+    assert not any(OWN in case.sentence for case in c1.cases), "the own film is not unseen"
+    assert not any(case.decides for case in c1.cases)
+
+
+@pytest.mark.parametrize(
+    ("epochs", "outcome"),
+    [((2, 8), "supported"), ((8, 8), "contradicted"), ((11, 11), "cannot tell")],
+)
+def test_c2_compares_restricted_mean_steps(
+    epochs: tuple[int, int], outcome: str, tmp_path: Path
+) -> None:
+    story = pair_of_images(epochs_to_good=lambda row, seed: epochs[row == WORSE])
+    c2 = claim(seen(story, tmp_path), "C2")
+    assert c2.outcome == outcome
+    if outcome == "supported":
+        assert "0.25 (0.25 to 0.25) times" in c2.cases[0].sentence
+
+
+@pytest.mark.parametrize(
+    ("undecided", "ece", "outcome"),
+    [
+        (-0.02, 0.0, "supported"),
+        (-0.02, 0.01, "contradicted"),  # more certain, but wrongly so
+        (0.02, 0.0, "contradicted"),
+    ],
+)
+def test_c3_asks_for_certainty_without_worse_calibration(
+    undecided: float, ece: float, outcome: str, tmp_path: Path
+) -> None:
+    story = pair_of_images(
+        undecided=lambda row, image: 0.1 + 0.001 * image + undecided * (row == BETTER),
+        ece=lambda row, image: 0.02 + ece * (row == BETTER),
+    )
+    assert claim(seen(story, tmp_path), "C3").outcome == outcome
+
+
+def test_c4_needs_more_than_three_runs(tmp_path: Path) -> None:
+    def best(row: str, seed: int) -> float:
+        return 0.3 if "BCE" in row and seed < 8 else 0.95
+
+    rows = [
+        ", ".join(row) for row in collapse.rows if {"Xavier", "no norm", "lr 0.001"} <= set(row)
+    ]
+    many = seen(Story(small(collapse, *rows), constant(FILM), best=best), tmp_path / "many")
+    assert claim(many, "C4").outcome == "supported"
+    assert "8 of 10 runs collapsed" in claim(many, "C4").cases[0].sentence
+    few = small(table1, "U-Net, BCE", "U-Net, focal")
+    assert claim(seen(Story(few, constant(FILM)), tmp_path / "few"), "C4").outcome == "cannot tell"
+
+
+def test_a_study_without_the_rows_does_not_test_a_claim(tmp_path: Path) -> None:
+    found = seen(Story(small(table1, "U-Net, focal"), constant(FILM)), tmp_path)
+    assert {each.outcome for each in claims(found)} == {"not tested here"}
+
+
+def test_twins_differ_in_their_weights_alone() -> None:
+    pairs = twins(STUDIES["controls"].rows)
+    assert (("VGG-16", "focal", "not frozen"), ("VGG-16", "random", "focal", "not frozen")) in pairs
+    assert not any("frozen" in first or "permuted" in second for first, second in pairs)
+    assert twins(stages.rows) == [(("ResNet-50", "stages to 5"), ("ResNet-50", "no stage"))]
+    assert twins(table1.rows) == []
+
+
+@pytest.mark.parametrize(
+    ("dice", "shown"), [(0.98, "nothing"), (0.99, "nothing"), (0.991, "more than a copy")]
+)
+def test_a_row_that_does_not_beat_the_mean_mask_has_shown_nothing(
+    dice: float, shown: str, tmp_path: Path
+) -> None:
+    study = small(table1, "U-Net, focal")
+    story = Story(study, constant(FILM | {OWN: dice}), lambda model, place: 0.99)
+    held = standing(seen(story, tmp_path), "U-Net, focal", OWN)
+    assert held.shown == shown
+    assert held.gaps["mean_mask"] == pytest.approx(dice - 0.99)
+
+
+def test_with_several_units_a_lead_has_to_be_larger_than_chance(tmp_path: Path) -> None:
+    story = pair_of_images(noise=3.0, opponent=lambda model, place: 0.84)
+    assert standing(seen(story, tmp_path), WORSE, "dsb2018 test").shown != "more than a copy"
+
+
+def test_each_place_is_a_family_and_scores_of_places_are_never_mixed(tmp_path: Path) -> None:
+    rows = ("U-Net, focal", "U-Net, BCE")
+    story = Story(small(table1, *rows), constant(FILM), recordings={STILLS: 3})
+    found = seen(story, tmp_path)
+    assert found.places == (OWN, MBPT, OHW, STILLS)
+    assert [len(found.table(rows[0], place).units) for place in found.places] == [1, 1, 1, 3]  # type: ignore[union-attr]
+    together = across(found, rows[0])
+    assert together is not None
+    assert len(together.units) == 5
+    assert not any(unit.startswith("eht_d1t3") for unit in together.units)
+    tables = {row: found.table(row, STILLS) for row in rows}
+    (compared,) = contrasts_at(tables, [rows]).values()
+    assert compared.difference.estimate == 0
+    assert compared.p_holm == 1
+
+
+def test_stand_ins_are_labelled_and_stay_out_of_every_table_of_imagenet_rows(
+    tmp_path: Path,
+) -> None:
+    rows = ("VGG-16, focal, frozen", "VGG-16, BCE, frozen", "U-Net, focal")
+    story = Story(small(table1, *rows), constant(FILM), without_weights="VGG")
+    found = seen(story, tmp_path)
+    assert found.rows == ("U-Net, focal",)
+    assert found.stand_ins == tuple(row + STAND_IN for row in rows[:2])
+    assert from_random(next(iter(table1.plan()))).row.endswith(STAND_IN)
+    assert found.missing() == []
+    with in_style():
+        tables = document_of(found, tmp_path).each(Table)
+    for each in tables:
+        if each.name.startswith(("paper", "scores", "contrasts")):
+            labelled = [STAND_IN in " ".join(line.shown) for line in each.lines]
+            assert all(labelled) == any(labelled) == each.name.endswith("random_weights")
+
+
+def test_missing_runs_are_told_with_their_reason(tmp_path: Path) -> None:
+    lost = {("U-Net, BCE", 1): ("failed", "a loss | that is <not> finite")}
+    story = Story(small(table1, "U-Net, BCE", "U-Net, focal"), constant(FILM), lost=lost)
+    (one,) = seen(story, tmp_path).missing()
+    assert (one.row, one.seed, one.status) == ("U-Net, BCE", 1, "failed")
+    wider = Found(table1, read_results(tmp_path / "study"))
+    assert {each.status for each in wider.missing()} == {"failed", "not run"}
+    assert len(wider.missing()) == 1 + 9 * 3
+
+
+def test_leakage_is_the_difference_that_was_made(tmp_path: Path) -> None:
+    def dice(row: str, seed: int, place: str, image: int) -> float:
+        home = {OWN: 0.99 if "random frames" in row else 0.97}
+        return {MBPT: 0.6, OHW: 0.5, STILLS: 0.4 + 0.1 * (image % 3)}.get(place) or home[place]
+
+    rows = ("U-Net, focal, random frames", "U-Net, focal, time blocks")
+    story = Story(small(splits, *rows), dice, recordings={STILLS: 3})
+    with in_style():
+        document = document_of(seen(story, tmp_path), tmp_path)
+    lines = next(each for each in document.each(Table) if each.name == "leakage").lines
+    leaks = {line.values["against"]: line.values["leakage"] for line in lines}
+    assert leaks == pytest.approx(
+        {f"{OWN}, time blocks": 0.02, MBPT: 0.39, OHW: 0.49, STILLS: 0.49}
+    )
+    half_width = 4.302653 * 0.1 / math.sqrt(3)  # t with 2 degrees of freedom, SD 0.1, 3 units
+    assert lines[-1].values["high95"] == pytest.approx(0.49 + half_width, abs=1e-5)
+
+
+def test_lines_over_levels_hold_each_level_in_order(tmp_path: Path) -> None:
+    def dice(row: str, *_: object) -> float:
+        count = re.search(r"(\d+) labels", row)
+        return (0.5 + int(count[1]) / 1000) if count else 0.7
+
+    found = seen(Story(few_labels, dice, images=1), tmp_path)
+    series = series_of(found, MBPT, found.study.factors["labels"])
+    assert set(series) == {"ResNet-50, ImageNet", "ResNet-50, random", "U-Net, batch norm"}
+    for marks in series.values():
+        assert [mark.label for mark in marks] == list(found.study.factors["labels"])
+        assert marks[3].estimate == pytest.approx(0.55)
+
+
+def test_a_course_is_censored_where_it_never_gets_there(tmp_path: Path) -> None:
+    story = pair_of_images(epochs_to_good=lambda row, seed: 3 + seed * 4)
+    found = seen(story, tmp_path)
+    runs = courses(found.results.curves, BETTER, found.runs(BETTER)["seed"])
+    reached = [run.to(GOOD) for run in runs]
+    assert [time.censored for time in reached] == [False, False, True, True, True]
+    assert [time.steps for time in reached[:2]] == [3 * STEPS, 7 * STEPS]
+    assert horizon(runs) == EPOCHS * STEPS
+    assert restricted(reached, 100).tolist() == [54, 100, 100, 100, 100]
+
+
+def test_a_share_of_the_final_dice_is_always_reached() -> None:
+    course = Course(0, np.array([1.0, 2.0, 3.0]), np.array([0.2, 0.39, 0.4]))
+    assert (course.to_share().steps, course.to_share().censored) == (2.0, False)
+
+
+def test_the_interval_of_a_ratio_covers_it_as_often_as_it_says() -> None:
+    rng = np.random.default_rng(0)
+    draws = [(rng.normal(30, 5, 5), rng.normal(60, 9, 5)) for _ in range(400)]
+    covered = np.mean([0.5 in mean_ratio(first, second) for first, second in draws])
+    assert 0.92 <= covered <= 0.98
+    assert math.isnan(mean_ratio(np.ones(1), np.ones(5)).low)
+
+
+def test_a_plateau_ends_where_dice_falls_and_does_not_jump_a_gap() -> None:
+    thresholds = np.arange(1, 8) / 10
+    flat = plateau(thresholds, np.array([0.899, 0.7, 0.896, 0.9, 0.897, 0.8, 0.899]))
+    assert (flat.at, flat.low, flat.high) == pytest.approx((0.4, 0.3, 0.5))
+    assert plateau(thresholds, np.ones(7)).width == pytest.approx(0.61)
+
+
+@pytest.fixture(scope="module")
+def written(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """A whole report of three rows of the paper's table, one of them failed in part."""
+    study = small(table1, "U-Net, BCE", "U-Net, focal", "VGG-16, focal, frozen")
+    study = replace(study, data=replace(study.data, score=study.data.score[::3]))
+    lost = {("U-Net, BCE", 1): ("failed", "</td><script>alert(1)</script> | no")}
+    opponent = {"mean_mask": 0.99, "nearest_mask": 0.7, "threshold": 0.6}
+    story = Story(
+        study, constant(FILM), lambda model, place: opponent[model], lost=lost,
+        recordings={STILLS: 3}, best=lambda row, seed: 0.3 if row == "U-Net, BCE" else 0.95,
+    )  # fmt: skip
+    folder = story.write(tmp_path_factory.mktemp("study"))
+    write_examples(folder, OWN, [run.key[:16] for run in study.plan()[:3]])
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(found_module, "STUDIES", {"table1": study})
+        write_report(folder)
+        yield folder
+
+
+def read(path: Path) -> list[dict[str, str]]:
+    with open(path, encoding="utf-8") as file:
+        return list(csv.DictReader(file))
+
+
+def test_the_page_is_sound_and_needs_nothing_else(written: Path) -> None:
+    text = (written / "report.html").read_text(encoding="utf-8")
+    page = Page(text)
+    assert page.open == []
+    assert "script" not in page.elements
+    assert [a for a in page.addresses if not a.startswith(("#s", "data:image/svg+xml;"))] == []
+    assert not re.search(r"https?://", text)
+    assert "&lt;script&gt;alert(1)" in text
+    assert "2 of 3 rows have shown nothing" not in text
+    assert "3 of 3 rows have shown nothing" in text
+    assert "TransUNet and DS-TransUNet load ImageNet encoders" in text
+
+
+def test_the_twin_and_the_parts_say_the_same(written: Path) -> None:
+    text = (written / "report.md").read_text(encoding="utf-8")
+    page = (written / "report.html").read_text(encoding="utf-8")
+    headings = re.findall(r"^## (.*)$", text, re.M)
+    assert re.findall(r"<h2 [^>]*>(.*?)</h2>", page) == [h.replace("'", "&#39;") for h in headings]
+    figures = sorted(path.name for path in (written / "figures").iterdir())
+    assert sorted(re.findall(r"\(figures/(.*?)\)", text)) == figures
+    for path in (written / "figures").iterdir():
+        ElementTree.parse(path)
+    assert page.count("<table>") == len(list((written / "tables").glob("*.csv")))
+    for path in (written / "tables").glob("*.md"):
+        assert path.read_text(encoding="utf-8") in text
+    assert {"courses.svg", "collapse.svg", "examples_eht_d1t3_test_f_0001.svg"} <= set(figures)
+    assert re.search(r"\\\| no", text), "a line of a table stays one line"
+
+
+def test_the_tables_hold_the_printed_and_the_made_numbers(written: Path) -> None:
+    paper = {row["row"]: row for row in read(written / "tables" / "paper.csv")}
+    for row in ("U-Net, BCE", "VGG-16, focal, frozen"):
+        dice, iou = PRINTED[tuple(row.split(", "))]
+        assert float(paper[row]["dice_paper"]) == dice
+        assert float(paper[row]["iou_paper"]) == iou
+        assert float(paper[row][f"dice, {OWN}"]) == pytest.approx(0.98)
+        assert paper[row]["shown"].startswith("-0.0100")
+    assert float(paper["mean training mask"][f"dice, {OWN}"]) == pytest.approx(0.99)
+    (collapsed,) = [r for r in read(written / "tables" / "collapse.csv") if r["collapsed"] != "0"]
+    assert (collapsed["row"], collapsed["collapsed"], collapsed["runs"]) == ("U-Net, BCE", "2", "2")
+    steps = read(written / "tables" / "convergence.csv")
+    assert {float(row["steps_to_good"]) for row in steps} == {3 * STEPS}
+    assert [row["seed"] for row in read(written / "tables" / "missing.csv")] == ["1"]
+
+
+def test_rebuilding_gives_the_same_bytes_and_leaves_nothing_old(written: Path) -> None:
+    before = {path: path.read_bytes() for path in written.rglob("*") if path.is_file()}
+    for folder, name in (("figures", "old.svg"), ("tables", "old.csv"), ("tables", "mine.txt")):
+        (written / folder / name).write_text("x")
+    write_report(written)
+    (written / "tables" / "mine.txt").unlink()  # not ours, so it was left
+    assert before == {path: path.read_bytes() for path in written.rglob("*") if path.is_file()}
+
+
+def test_results_of_an_unknown_study_are_refused(tmp_path: Path) -> None:
+    folder = Story(replace(table1, name="table9"), constant(FILM)).write(tmp_path / "study")
+    with pytest.raises(UserError, match="table9"):
+        found_in(read_results(folder))
+
+
+def test_an_empty_study_still_has_a_report(tmp_path: Path) -> None:
+    study = small(table1, "U-Net, BCE")
+    lost = {("U-Net, BCE", seed): ("skipped", "no memory") for seed in range(3)}
+    found = seen(Story(study, constant(FILM), lost=lost), tmp_path)
+    with in_style():
+        document = document_of(found, tmp_path)
+    assert {each.name for each in document.each(Table)} == {"claims", "missing", "paper"}
+    assert [each.reason for each in found.missing()] == ["no memory"] * 3
+
+
+def test_a_document_is_written_as_it_was_given(tmp_path: Path) -> None:
+    lines = [Line(("a|b", "1\n2"), {"row": "a|b", "x": 0.1 + 0.2}, "opponent")]
+    with in_style():
+        figure = forest([Mark("a", 1, math.nan, math.nan, (0.9, 1.1))], "x")
+    blocks = (Points(("one",)), *table("t", "T", ["row", "x"], lines), Picture("p", "P", figure))
+    write_document(Document("A < B", "c", (Section("S", blocks),)), tmp_path)
+    assert (tmp_path / "tables" / "t.csv").read_text() == "row,x\na|b,0.3\n"
+    assert "A &lt; B" in (tmp_path / "report.html").read_text()
+    assert "| a\\|b | 1 2 |" in as_markdown(blocks[1])
+    with pytest.raises(ValueError, match="2 columns"):
+        table("t", "T", ["row", "x"], [Line(("a",), {})])
+
+
+def test_figures_show_what_they_are_given() -> None:
+    with in_style():
+        arrows = times({"a": [Time(10, False), Time(20, True)]}, "steps")
+        curve = Curve(np.array([0.1, 0.5, 0.9]), np.array([0.8, 0.9, 0.7]))
+        panels = threshold_panels(
+            {"a": [curve], "b": [curve]},
+            {"a": (0.4, 0.6), "b": (0.5, 0.5)},
+            {"a": [0.5], "b": [0.4, 0.6]},
+        )
+    marks = [line.get_marker() for line in arrows.axes[0].lines]
+    assert marks == ["o", ">"]
+    assert [axes.get_title(loc="left") for axes in panels.axes] == ["a", "b"]
+    tree = ElementTree.parse(io.StringIO(as_svg(panels)))
+    assert "date" not in "".join(each.tag for each in tree.iter())
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", STUDIES)
+def test_every_design_has_a_report(name: str, tmp_path: Path) -> None:
+    study = STUDIES[name]
+    story = Story(study, lambda *_: 0.8, images=3, scale="smoke", recordings={STILLS: 3})
+    page = write_report(story.write(tmp_path / name))
+    assert Page(page.read_text(encoding="utf-8")).open == []
+    assert study.question.replace("'", "&#39;") in page.read_text(encoding="utf-8")
