@@ -36,6 +36,7 @@ MOST_FRAMES = 20
 FOLDS = 3
 EPOCHS, STEPS = 4, 10  # epochs, after each of which frames left out are scored; steps of each
 BATCH = 4
+LR = 1e-3
 LEAST_GAIN = 0.0005  # Dice by which an adapted network has to be better than the first one
 
 
@@ -65,7 +66,7 @@ def adapt_recipe(start: RunFolder) -> Recipe:
                 "start": reference,
                 "loss": "bce+dice",
                 "optimizer": "adamw",
-                "lr": 1e-3,
+                "lr": LR,
                 "schedule": "one_cycle",
                 "epochs": EPOCHS,
                 "batch": BATCH,

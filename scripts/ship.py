@@ -1,0 +1,192 @@
+"""Make the model that ships with the package, src/ehtseg/shipped/, from a finished run folder.
+
+    python scripts/ship.py RUN --name eht-lite0-1 [--scores TABLE.md] [--out FOLDER]
+
+Convolutions are stored in half precision, which halves the file; norms and biases stay as they are.
+Places on this machine become plain names. What half precision changes is printed, on the validation
+frames of the run where its data are still there, and written into the card with everything else.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import re
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from ehtseg.learning.evaluate import sets_of
+from ehtseg.learning.scores import mean_at, score_images
+from ehtseg.learning.training import pairs
+from ehtseg.reading.dataset import open_dataset
+from ehtseg.recipe import Recipe, make_recipe, write_recipe
+from ehtseg.records import UserError
+from ehtseg.seeing.engines import TorchEngine
+from ehtseg.seeing.outputs import folder_written_whole
+from ehtseg.seeing.run_folder import (
+    RunFolder,
+    open_run,
+    read_tensors,
+    sha256_of,
+    write_facts,
+    write_tensors,
+)
+from ehtseg.seeing.shipped import FOLDER
+
+MOST_BYTES = 25_000_000
+COMPARED = 24  # validation frames
+WEIGHTS = "last.safetensors"
+
+
+def ship(run: RunFolder, name: str, scores: str, out: Path) -> list[str]:
+    """Write the folder to ship; returns what is to be said.
+
+    Raises: UserError for a training that has not finished, or weights that are too large.
+    """
+    if not run.finished:
+        raise UserError("a finished training", f"{run.path}, which is not", "Let it finish.")
+    run.net()  # checks the weights against run.json
+    tensors, note = read_tensors(run.weights_file)
+    facts = without_places(run.facts)
+    facts["name"] = name
+    facts["shipped_from"] = {
+        "weights_sha256": sha256_of(run.weights_file),
+        "recipe_sha256": run.recipe.sha256,
+    }
+    with folder_written_whole(out) as beside:
+        write_tensors(
+            {key: halved(tensor) for key, tensor in tensors.items()}, note, beside / WEIGHTS
+        )
+        facts["files"] = {WEIGHTS: sha256_of(beside / WEIGHTS)}
+        write_recipe(portable(run.recipe), beside / "recipe.yaml")
+        write_facts(beside, facts)
+        said = [*compared(run, open_run(beside)), size_of(beside / WEIGHTS)]
+        (beside / "card.md").write_text(card(run, facts, said, scores), encoding="utf-8")
+    return said
+
+
+def halved(tensor: torch.Tensor) -> torch.Tensor:
+    """Kernels in half precision; vectors, counts, and what would overflow as they are."""
+    if tensor.ndim < 2 or not tensor.is_floating_point() or float(tensor.abs().max()) > 6e4:
+        return tensor
+    return tensor.half()
+
+
+def portable(recipe: Recipe) -> Recipe:
+    """The recipe without places on this machine; what it decides is the same."""
+    decisions = without_places(recipe.model_dump(mode="json"))
+    return make_recipe(decisions, {"fit": {"checkpoint": "last"}})
+
+
+def without_places(value: Any) -> Any:
+    """The same nested values with every absolute path cut down to its last name."""
+    if isinstance(value, dict):
+        return {key: without_places(inner) for key, inner in value.items()}
+    if isinstance(value, list):
+        return [without_places(inner) for inner in value]
+    if isinstance(value, str):
+        return re.sub(r"(?<![\w.:/])/(?:[\w.+-]+/)+([\w.+-]+)", r"\1", value)
+    return value
+
+
+def compared(run: RunFolder, shipped: RunFolder) -> list[str]:
+    """What half precision changes on validation frames, where these are still there."""
+    folders = [Path(folder) for folder in run.facts["data"]]
+    if not all(folder.is_dir() for folder in folders):
+        return ["Not compared with full precision: the training data are not here."]
+    dataset = open_dataset(folders)
+    indices = [i for i, name in enumerate(sets_of(run, dataset)) if name == "validation"]
+    indices = indices[:: max(1, len(indices) // COMPARED)][:COMPARED]
+    both = []
+    for one in (run, shipped):
+        engine = TorchEngine(one.net(), "fp32")
+        both.append(list(pairs(engine, dataset, indices, run.recipe.data.size)))
+    if not indices:
+        return ["Not compared with full precision: the run has no validation frames."]
+    differences = [float(np.abs(a[0] - b[0]).max()) for a, b in zip(*both, strict=True)]
+    moved = [int(np.sum((a[0] >= 0.5) != (b[0] >= 0.5))) for a, b in zip(*both, strict=True)]
+    dices = [mean_at(score_images(iter(one), [0.5]), 0.5) for one in both]
+    return [
+        f"Half against full precision on {len(indices)} validation frames: probabilities differ "
+        f"by at most {max(differences):.4f}, masks by at most {max(moved)} pixels; "
+        f"Dice {dices[1]:.5f} against {dices[0]:.5f}."
+    ]
+
+
+def size_of(weights: Path) -> str:
+    """The size of the weights, which has to stay below `MOST_BYTES`."""
+    size = weights.stat().st_size
+    if size > MOST_BYTES:
+        raise UserError(
+            f"weights of at most {MOST_BYTES / 1e6:g} MB",
+            f"{size / 1e6:.1f} MB",
+            "Ship a smaller network.",
+        )
+    return f"Weights: {size / 1e6:.1f} MB."
+
+
+def card(run: RunFolder, facts: dict[str, Any], said: list[str], scores: str) -> str:
+    """The model card in Markdown."""
+    recipe = run.recipe
+    validation = ", ".join(f"{key} {value:.4f}" for key, value in facts["validation"].items())
+    return f"""# {facts["name"]}: the model that ships with ehtseg
+
+Finds engineered heart tissue in transmitted-light video. **Research use only**: not for diagnosis.
+
+- Network: U-Net on the encoder {recipe.net.name}, {recipe.data.size} px working size, threshold
+  {facts["threshold"]:g}; {" ".join(said)}
+- Convention: tissue is everything inside the outer outline of the tissue, posts included.
+- Made by: recipe {facts["shipped_from"]["recipe_sha256"]} (recipe.yaml), weights in full precision
+  {facts["shipped_from"]["weights_sha256"]}, here {facts["files"][WEIGHTS]}.
+- Encoder weights: {facts["card"].get("source")}, {facts["card"].get("licence")}.
+
+## Data
+{data_of(run)}
+
+Every frame of one recording shows the same tissue: so many recordings, so many tissues.
+
+## Scores
+On the validation frames of its own recordings ({validation}), which says little about other films.
+
+{scores or "Scores on recordings that it was not trained on: see the README and docs/log.md."}
+
+## Limits
+Few recordings of few laboratories. On a film of another kind it can be wrong without being unsure:
+look at the overlay, and adapt it with five labelled frames (`ehtseg frames`, `ehtseg adapt`).
+"""
+
+
+def data_of(run: RunFolder) -> str:
+    """One line a folder of training data: name, source, licence."""
+    lines = []
+    for folder in map(Path, run.facts["data"]):
+        meta = folder / "meta.json"
+        told = json.loads(meta.read_text(encoding="utf-8")) if meta.is_file() else {}
+        known = (told.get("recording"), told.get("source"), told.get("licence"))
+        lines.append(f"- {folder.name}: " + "; ".join(str(one) for one in known if one))
+    return "\n".join(lines)
+
+
+def main() -> None:
+    """Parse, ship, print."""
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("run", type=Path)
+    parser.add_argument("--name", required=True)
+    parser.add_argument("--scores", type=Path, help="a table in Markdown for the card")
+    parser.add_argument("--out", type=Path, default=FOLDER)
+    given = parser.parse_args()
+    scores = given.scores.read_text(encoding="utf-8") if given.scores else ""
+    try:
+        for line in ship(open_run(given.run), given.name, scores, given.out):
+            print(line)
+    except UserError as error:
+        sys.exit(f"ship: {error}")
+    print(f"Written: {given.out}")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,303 @@
+"""Adapting to one film: what is gained, what is kept, whose labels are refused."""
+
+from __future__ import annotations
+
+import json
+import re
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from conftest import shared, tissue_frame, write_labelled
+from ehtseg.jobs.adapt import adapt as adapt_to
+from ehtseg.jobs.adapt import told
+from ehtseg.learning import adapt as module
+from ehtseg.learning.adapt import EPOCHS, FOLDS, MOST_FRAMES, STEPS, adapt, adapt_recipe
+from ehtseg.learning.evaluate import evaluate
+from ehtseg.learning.scores import THRESHOLDS, Counts, ImageCounts, Scored
+from ehtseg.learning.train import train
+from ehtseg.learning.training import Training
+from ehtseg.reading.belonging import SAME_FILM, best_agreement, texture
+from ehtseg.reading.dataset import Dataset, open_dataset
+from ehtseg.reading.video import open_video
+from ehtseg.recipe import make_recipe
+from ehtseg.records import UserError
+from ehtseg.seeing.run_folder import RunFolder, open_run, read_tensors, sha256_of
+
+TINY = make_recipe(
+    {
+        "data": {"split": "blocks", "guard_frames": 0, "size": 48, "augment": "flips"},
+        "net": {"name": "unet", "width": 4, "depth": 2, "norm": "batch"},
+        "fit": {"epochs": 4, "images_per_epoch": 40, "lr": 5e-3, "precision": "fp32"},
+    }
+)
+
+
+def write_dim(folder: Path, frames: range) -> Path:
+    """Frames of a film that is half as light as the first network ever saw one."""
+    for part in ("images", "masks"):
+        (folder / part).mkdir(parents=True)
+    for index in frames:
+        image, mask = tissue_frame(64, 0.5 + 0.5 * np.sin(index), np.random.default_rng(index))
+        Image.fromarray((image * 0.45).astype(np.uint8)).save(
+            folder / "images" / f"{index:04d}.png"
+        )
+        Image.fromarray(mask.astype(np.uint8) * 255).save(folder / "masks" / f"{index:04d}.png")
+    entries = [{"file": f"{i:04d}.png", "movie": "dim", "frame": i} for i in frames]
+    (folder / "meta.json").write_text(json.dumps({"fps": 20, "frames": entries}))
+    return folder
+
+
+@pytest.fixture(scope="module")
+def start(tmp_path_factory: pytest.TempPathFactory) -> RunFolder:
+    folder = tmp_path_factory.mktemp("data") / "dark"
+    dataset = open_dataset([write_labelled(folder, {"dark": 24}, size=64)])
+    return train(dataset, TINY, tmp_path_factory.mktemp("runs") / "first")
+
+
+@pytest.fixture(scope="module")
+def film(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_dim(tmp_path_factory.mktemp("films") / "dim", range(40))
+
+
+@pytest.fixture(scope="module")
+def labels(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_dim(tmp_path_factory.mktemp("labels") / "five", range(2, 40, 8))
+
+
+@pytest.fixture
+def quick(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A tiny network learns faster than a real one has to."""
+    monkeypatch.setattr(module, "LR", 1e-2)
+
+
+@pytest.fixture
+def short(monkeypatch: pytest.MonkeyPatch) -> None:
+    """One step an epoch, for tests of what happens around the training."""
+    monkeypatch.setattr(module, "STEPS", 1)
+
+
+# --- what is gained ---------------------------------------------------------------------------
+
+
+def test_five_frames_of_a_strange_film_are_enough(
+    start: RunFolder, film: Path, labels: Path, tmp_path: Path, quick: None
+) -> None:
+    ticks: list[tuple[int, int]] = []
+    out = tmp_path / "mine"
+    adapted = adapt_to(film, [labels], out, start, lambda done, total: ticks.append((done, total)))
+    steps = adapted.run.facts["adapted"]["steps"]
+    assert (adapted.frames, adapted.folds) == (5, FOLDS)
+    assert adapted.dice_before < 0.6
+    assert adapted.dice_after > adapted.dice_before + 0.15
+    whole = (FOLDS + 1) * EPOCHS * STEPS
+    assert [done for done, _ in ticks] == list(range(1, FOLDS * EPOCHS * STEPS + steps + 1))
+    assert {total for _, total in ticks} == {whole}
+
+    # what was said on frames left out holds on the rest of the film
+    others = open_dataset([write_dim(tmp_path / "others", range(4, 40, 8))])
+    found = evaluate(open_run(out), others, "all").summary["models"]["net"]["per_image"]
+    assert found["dice_at_chosen"] == pytest.approx(adapted.dice_after, abs=0.1)
+    said = " ".join(told(adapted))
+    assert f"{adapted.dice_before:.4f}" in said
+    assert f"{adapted.dice_after:.4f}" in said
+    assert "nothing about other films" in said
+
+
+def test_the_run_folder_says_what_it_was_adapted_from(
+    start: RunFolder, labels: Path, tmp_path: Path, short: None
+) -> None:
+    adapt(open_dataset([labels]), start, tmp_path / "mine")
+    run = open_run(tmp_path / "mine")
+    first = sha256_of(start.weights_file)
+    assert run.facts["adapted"]["from_weights_sha256"] == first
+    assert run.recipe.fit.start == str(start.path)
+    assert run.finished
+    assert run.net() is not None, "its weights have the hash that run.json names"
+    if run.facts["adapted"]["steps"]:
+        assert run.facts["start"]["weights_sha256"] == first
+        assert sha256_of(run.weights_file) != first
+
+
+def test_a_frame_is_judged_only_by_networks_that_never_saw_it(
+    start: RunFolder, labels: Path, monkeypatch: pytest.MonkeyPatch, short: None
+) -> None:
+    trained: list[tuple[int, ...]] = []
+    judged: list[tuple[int, ...]] = []
+
+    class Spy(Training):
+        def epoch(self, *given: object) -> dict[str, float]:
+            trained.append(self.frames.indices)
+            return super().epoch(*given)  # type: ignore[arg-type]
+
+        def seen(self, indices):  # type: ignore[no-untyped-def]
+            judged.append(tuple(indices))
+            return super().seen(indices)
+
+    monkeypatch.setattr(module, "Training", Spy)
+    dataset = open_dataset([labels])
+    scored = module.judge(dataset, adapt_recipe(start), FOLDS, lambda *_: None)
+    assert len(trained) == len(judged) == FOLDS * EPOCHS
+    for seen, left_out in zip(trained, judged, strict=True):
+        assert sorted([*seen, *left_out]) == list(range(5))
+    assert [len(one.images) for one in scored] == [5] * EPOCHS
+
+
+@pytest.mark.slow
+def test_the_decoder_learns_and_the_encoder_stays(labels: Path, tmp_path: Path) -> None:
+    recipe = make_recipe(
+        TINY.model_dump(),
+        {"net": {"name": "efficientnet_lite0", "transfer": 0, "freeze": 0}},
+        {"fit": {"epochs": 1, "images_per_epoch": 8}},
+    )
+    one = write_dim(tmp_path / "one", range(3, 4))
+    first = train(open_dataset([labels]), recipe, tmp_path / "first")
+    run = adapt(open_dataset([one]), first, tmp_path / "mine").run
+    before, after = (read_tensors(r.weights_file)[0] for r in (first, run))
+    changed = {name for name in before if not torch.equal(before[name], after[name])}
+    assert not {name for name in changed if ".encoder." in name or name.startswith("encoder.")}
+    assert changed
+
+
+# --- when nothing is gained, or nothing can be known -------------------------------------------
+
+
+def test_a_network_that_is_better_already_is_kept_and_this_is_said(
+    start: RunFolder, labels: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    none = ImageCounts("x", "dim", (Counts(0, 1, 1, 9),) * len(THRESHOLDS))
+    worse = [Scored(THRESHOLDS, (none,) * 5)] * EPOCHS
+    monkeypatch.setattr(module, "judge", lambda *_: worse)
+    adapted = adapt(open_dataset([labels]), start, tmp_path / "mine")
+    run = open_run(tmp_path / "mine")
+    assert adapted.epochs == 0
+    assert adapted.dice_after == adapted.dice_before
+    assert sha256_of(run.weights_file) == sha256_of(start.weights_file)
+    assert run.threshold == start.threshold
+    assert run.net() is not None
+    assert "no adapted network was better" in told(adapted)[-1]
+
+
+def test_one_frame_is_trained_for_a_fixed_time_and_the_gain_is_unknown(
+    start: RunFolder, film: Path, tmp_path: Path, quick: None
+) -> None:
+    one = write_dim(tmp_path / "one", range(7, 8))
+    adapted = adapt_to(film, [one], tmp_path / "mine", start)
+    assert (adapted.folds, adapted.dice_by_epoch) == (0, ())
+    assert adapted.run.facts["adapted"]["steps"] == EPOCHS * STEPS
+    assert adapted.dice_after > adapted.dice_before
+    assert re.search("gain on other frames is unknown", told(adapted)[-1])
+
+
+@pytest.mark.parametrize("count", [2, 3])
+def test_two_and_three_frames_are_left_out_one_by_one(
+    start: RunFolder, tmp_path: Path, count: int, short: None
+) -> None:
+    dataset = open_dataset([write_dim(tmp_path / "few", range(count))])
+    assert adapt(dataset, start, tmp_path / "mine").folds == count
+
+
+# --- whose labels -----------------------------------------------------------------------------
+
+
+def test_frames_of_the_film_belong_to_it_also_after_compression(film: Path) -> None:
+    video = open_video(film)
+    image = np.array(Image.open(film / "images" / "0011.png"))
+    noisy = np.clip(image * 0.8 + np.random.default_rng(0).normal(20, 4, image.shape), 0, 255)
+    found = best_agreement(video, np.stack([texture(image), texture(noisy.astype(np.uint8))]))
+    assert found[0] == pytest.approx(1, abs=1e-5)
+    assert SAME_FILM < found[1] < 1
+
+
+def test_labels_of_another_film_are_refused(start: RunFolder, film: Path, tmp_path: Path) -> None:
+    other = write_labelled(tmp_path / "other", {"dark": 3}, size=64)
+    with pytest.raises(UserError, match=r"3 of 3 that agree with none of them .*dark_0000\.png"):
+        adapt_to(film, [other], tmp_path / "mine", start)
+    larger = write_labelled(tmp_path / "larger", {"dark": 2}, size=80)
+    with pytest.raises(UserError, match=r"64 x 64 px, got 2 of 2 of another size"):
+        adapt_to(film, [larger], tmp_path / "mine", start)
+    assert not (tmp_path / "mine").exists()
+
+
+@pytest.mark.slow
+def test_real_films_are_told_apart_and_know_their_own() -> None:
+    films = [shared(f"data/{name}") for name in ("eht_d1t3", "eht_mbpt")]
+    last = [sorted((film / "images").iterdir())[-1] for film in films]
+    textures = np.stack([texture(np.array(Image.open(file))) for file in last])
+    found = np.array([best_agreement(open_video(film), textures) for film in films])
+    assert (np.diag(found) > 0.998).all()
+    assert (found[~np.eye(2, dtype=bool)] < 0.6).all()
+
+
+# --- bad input --------------------------------------------------------------------------------
+
+
+def test_too_many_frames_and_taken_folders_are_refused(
+    start: RunFolder, film: Path, labels: Path, tmp_path: Path
+) -> None:
+    many = open_dataset([film])
+    assert len(many) > MOST_FRAMES
+    with pytest.raises(UserError, match=r"1 to 20 .*fit\.start=shipped"):
+        adapt(many, start, tmp_path / "mine")
+    (tmp_path / "taken").mkdir()
+    (tmp_path / "taken" / "notes.txt").touch()
+    for out in (tmp_path / "taken", start.path):
+        with pytest.raises(UserError, match="Choose another --out"):
+            adapt(open_dataset([labels]), start, out)
+
+
+def test_a_start_that_is_gone_is_named(
+    start: RunFolder, labels: Path, tmp_path: Path, short: None
+) -> None:
+    moved = tmp_path / "moved"
+    shutil.copytree(start.path, moved)
+    recipe = adapt_recipe(open_run(moved))
+    shutil.rmtree(moved)
+    with pytest.raises(UserError, match="moved"):
+        module.judge(open_dataset([labels]), recipe, 2, lambda *_: None)
+
+
+# --- a training that starts from a run, and one that ends early --------------------------------
+
+
+def test_a_training_starts_from_the_weights_of_a_run(
+    start: RunFolder, labels: Path, tmp_path: Path
+) -> None:
+    still = {"start": str(start.path), "lr": 1e-12, "weight_decay": 0.0, "epochs": 1}
+    recipe = make_recipe(TINY.model_dump(), {"fit": still})
+    run = train(open_dataset([labels]), recipe, tmp_path / "next")
+    before, after = (read_tensors(r.weights_file)[0] for r in (start, run))
+    learnt = [name for name in before if name.endswith("weight")]
+    assert all(torch.allclose(before[name], after[name], atol=1e-6) for name in learnt)
+    assert run.facts["start"] == {
+        "run": start.name,
+        "weights": "last.safetensors",
+        "weights_sha256": sha256_of(start.weights_file),
+    }
+
+
+def test_a_start_of_another_network_is_refused(
+    start: RunFolder, labels: Path, tmp_path: Path
+) -> None:
+    wider = make_recipe(TINY.model_dump(), {"net": {"width": 6}, "fit": {"start": str(start.path)}})
+    with pytest.raises(UserError, match="another architecture"):
+        train(open_dataset([labels]), wider, tmp_path / "next")
+
+
+def test_a_training_that_stops_early_is_the_beginning_of_a_longer_one(
+    labels: Path, tmp_path: Path
+) -> None:
+    dataset: Dataset = open_dataset([labels])
+    for name, stop in (("whole", None), ("cut", 2)):
+        fit = {"stop_epoch": stop, "epochs": 3, "images_per_epoch": 8}
+        train(dataset, make_recipe(TINY.model_dump(), {"fit": fit}), tmp_path / name)
+    histories = [(tmp_path / name / "history.csv").read_text() for name in ("whole", "cut")]
+    without_time = [
+        [line.rpartition(",")[0] for line in history.splitlines()] for history in histories
+    ]
+    assert without_time[1] == without_time[0][:3]
+    assert open_run(tmp_path / "cut").finished

@@ -1,0 +1,339 @@
+"""The shipped model, how it is made and named, and what films that are not as they should be give.
+
+The films stand here twice: with a network whose answer is known (dark is tissue), for what the
+program itself has to do, and with the shipped model where this checkout holds it.
+"""
+
+from __future__ import annotations
+
+import csv
+import importlib.util
+import json
+from collections.abc import Callable
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import numpy as np
+import pytest
+import tifffile
+import torch
+from PIL import Image
+from typer.testing import CliRunner
+
+from conftest import shared, write_labelled
+from ehtseg.doors.cli import app
+from ehtseg.jobs.analyse import analyse
+from ehtseg.jobs.segment import segment
+from ehtseg.learning.train import train
+from ehtseg.reading.dataset import open_dataset
+from ehtseg.recipe import SegmentRecipe, make_recipe
+from ehtseg.records import Array, UserError
+from ehtseg.seeing import shipped
+from ehtseg.seeing.run_folder import RunFolder, open_run, read_tensors, sha256_of, write_tensors
+from recordings import write_video
+
+ROOT = Path(__file__).resolve().parents[1]
+TINY = make_recipe(
+    {
+        "data": {"split": "blocks", "guard_frames": 0, "size": 48, "augment": "flips"},
+        "net": {"name": "unet", "width": 4, "depth": 2, "norm": "batch"},
+        "fit": {"epochs": 1, "images_per_epoch": 24, "lr": 5e-3, "precision": "fp32"},
+        "segment": {"precision": "fp32"},
+    }
+)
+
+
+def script() -> ModuleType:
+    spec = importlib.util.spec_from_file_location("ship", ROOT / "scripts" / "ship.py")
+    assert spec
+    assert spec.loader
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory: pytest.TempPathFactory) -> RunFolder:
+    folder = tmp_path_factory.mktemp("data") / "film"
+    dataset = open_dataset([write_labelled(folder, {"film": 16}, size=64)])
+    return train(dataset, TINY, tmp_path_factory.mktemp("runs") / "first")
+
+
+@pytest.fixture(scope="module")
+def made(trained: RunFolder, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, list[str]]:
+    out = tmp_path_factory.mktemp("package") / "shipped"
+    return out, script().ship(trained, "tiny-1", "| film | Dice |", out)
+
+
+@pytest.fixture
+def installed(made: tuple[Path, list[str]], monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setattr(shipped, "FOLDER", made[0])
+    return made[0]
+
+
+# --- making it --------------------------------------------------------------------------------
+
+
+def test_it_is_a_run_folder_in_half_precision_that_answers_nearly_alike(
+    trained: RunFolder, made: tuple[Path, list[str]]
+) -> None:
+    folder, said = made
+    assert {p.name for p in folder.iterdir()} == {
+        "recipe.yaml", "run.json", "last.safetensors", "card.md",
+    }  # fmt: skip
+    tensors, _ = read_tensors(folder / "last.safetensors")
+    kinds = {t.dtype for t in tensors.values() if t.ndim > 1}
+    assert kinds == {torch.float16}
+    image = torch.rand(1, 1, 48, 48)
+    with torch.inference_mode():
+        full, half = (torch.sigmoid(run.net()(image)) for run in (trained, open_run(folder)))
+    assert 0 < float((full - half).abs().max()) < 0.01
+    assert open_run(folder).threshold == trained.threshold
+    assert "Half against full precision on" in said[0]
+
+
+def test_no_place_of_the_machine_is_shipped(made: tuple[Path, list[str]]) -> None:
+    folder = made[0]
+    told = "".join((folder / n).read_text() for n in ("recipe.yaml", "run.json", "card.md"))
+    assert str(folder.parents[1]) not in told
+    assert "/tmp" not in told
+    assert json.loads((folder / "run.json").read_text())["data"] == ["film"]
+    assert script().without_places(["a of /b/c/d.png, https://e.f/g", {"h": "i/j"}]) == [
+        "a of d.png, https://e.f/g",
+        {"h": "i/j"},
+    ]
+
+
+def test_the_card_says_what_has_to_be_known(
+    trained: RunFolder, made: tuple[Path, list[str]]
+) -> None:
+    card = (made[0] / "card.md").read_text()
+    for word in ("Research use only", "posts included", "tiny-1", "| film | Dice |", "Licen"):
+        assert word in card or word.lower() in card.lower()
+    assert sha256_of(trained.weights_file) in card
+    assert sha256_of(made[0] / "last.safetensors") in card
+
+
+def test_an_unfinished_training_does_not_ship(trained: RunFolder, tmp_path: Path) -> None:
+    begun = RunFolder(trained.path, trained.recipe, {**trained.facts, "status": "training"})
+    with pytest.raises(UserError, match="finished training"):
+        script().ship(begun, "x", "", tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+
+
+# --- using it ---------------------------------------------------------------------------------
+
+
+def test_without_it_the_cure_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(shipped, "FOLDER", tmp_path / "none")
+    with pytest.raises(UserError, match=r"--model .*--masks.* release"):
+        shipped.shipped_run()
+
+
+def test_damaged_weights_are_not_used(installed: Path, tmp_path: Path) -> None:
+    tensors, note = read_tensors(installed / "last.safetensors")
+    original = (installed / "last.safetensors").read_bytes()
+    name = next(iter(tensors))
+    write_tensors({**tensors, name: tensors[name] + 1}, note, installed / "last.safetensors")
+    try:
+        with pytest.raises(UserError, match="another file"):
+            shipped.shipped_run().net()
+    finally:
+        (installed / "last.safetensors").write_bytes(original)
+
+
+def test_segment_uses_it_by_default_and_names_it_everywhere(
+    installed: Path, tmp_path: Path
+) -> None:
+    video = write_video(tmp_path / "film.mkv", [strip(200, 60)] * 3)
+    result = CliRunner().invoke(app, ["segment", str(video), "--out", str(tmp_path / "out")])
+    assert result.exit_code == 0, result.output
+    folder = tmp_path / "out" / "film"
+    record = json.loads((folder / "record.json").read_text())
+    assert record["model"]["name"] == "tiny-1"
+    assert record["settings"]["weights_sha256"] == sha256_of(installed / "last.safetensors")
+    assert "model tiny-1" in Image.open(folder / "figure.png").text["Software"]
+    assert "the shipped model tiny-1" in " ".join(result.output.split())
+
+
+def test_analyse_uses_it_by_default_and_the_page_names_it(installed: Path, tmp_path: Path) -> None:
+    video = write_video(tmp_path / "film.mkv", [strip(200, 60)] * 4)
+    (result,) = analyse([video], tmp_path / "out", recipe=TINY)
+    assert result.status == "done", result.reason
+    assert result.folder
+    page = (result.folder / "report.html").read_text()
+    assert "the shipped model tiny-1" in page
+    with pytest.raises(UserError, match="both"):
+        analyse([video], tmp_path / "out", run=shipped.shipped_run(), masks=video)
+
+
+def test_smoothed_masks_are_named_in_the_report(installed: Path, tmp_path: Path) -> None:
+    video = write_video(tmp_path / "film.mkv", [strip(200, 60)] * 4)
+    steady = make_recipe(TINY.model_dump(), {"segment": {"steady": 1, "clean": False}})
+    (result,) = analyse([video], tmp_path / "out", recipe=steady)
+    assert result.record
+    assert result.folder
+    assert any("averaged over 3 frames" in note for note in result.record["notes"])
+    page = (result.folder / "report.html").read_text()
+    assert "smoothed over 3 frames" in page
+    assert "raw masks" in page
+
+
+# --- films that are not as they should be, with a network whose answer is known ------------------
+
+
+class DarkRun(RunFolder):
+    """A run whose network takes for tissue what is darker than half."""
+
+    def net(self, recipe: object = None) -> Any:
+        class Dark(torch.nn.Module):
+            def forward(self, images_BCHW: torch.Tensor) -> torch.Tensor:
+                return 40 * (0.5 - images_BCHW.mean(1, keepdim=True))
+
+        return Dark()
+
+
+@pytest.fixture
+def dark(tmp_path: Path) -> RunFolder:
+    (tmp_path / "dark").mkdir()
+    write_tensors({"mark": torch.zeros(1)}, {}, tmp_path / "dark" / "last.safetensors")
+    facts = {"status": "finished", "card": {}, "threshold": 0.5}
+    return DarkRun(tmp_path / "dark", make_recipe({"segment": {"precision": "fp32"}}), facts)
+
+
+def strip(ground: int, tissue: int, shape: tuple[int, int] = (60, 80)) -> Array:
+    """A strip in the middle of a picture."""
+    image = np.full(shape, ground, np.uint8)
+    height, width = shape
+    image[height // 3 : 2 * height // 3, width // 6 : 5 * width // 6] = tissue
+    return image
+
+
+def seen(video: Path, run: RunFolder, out: Path, **choices: Any) -> tuple[Array, list[Any], str]:
+    """Masks, rows and notes of a recording."""
+    recipe = SegmentRecipe(precision="fp32", batch=1, **choices)
+    (result,) = segment([video], run, out, recipe)
+    assert result.status == "done", result.reason
+    assert result.folder
+    with open(result.folder / "frames.csv", encoding="utf-8") as file:
+        rows = list(csv.DictReader(file))
+    masks = np.atleast_3d(tifffile.imread(result.folder / "masks.tif") > 0)
+    return masks, rows, " ".join(result.notes)
+
+
+def test_a_film_without_tissue_has_empty_masks_and_says_so(dark: RunFolder, tmp_path: Path) -> None:
+    video = write_video(tmp_path / "empty.mkv", [strip(200, 190)] * 3)
+    masks, rows, notes = seen(video, dark, tmp_path / "out")
+    assert not masks.any()
+    assert [row["tissues"] for row in rows] == ["0"] * 3
+    assert "No tissue was found in 3 of 3 frames" in notes
+
+
+def test_two_tissues_are_both_kept_and_flagged(dark: RunFolder, tmp_path: Path) -> None:
+    image = np.full((60, 80), 200, np.uint8)
+    image[5:20, 10:70] = image[35:55, 10:70] = 60
+    masks, rows, notes = seen(
+        write_video(tmp_path / "two.mkv", [image] * 2), dark, tmp_path / "out"
+    )
+    assert (masks == (image < 128)).all()
+    assert [row["tissues"] for row in rows] == ["2", "2"]
+    assert "Several tissues of similar size stand side by side in 2 of 2 frames" in notes
+
+
+@pytest.mark.parametrize("what", ["filling", "leaving", "inverted"])
+def test_tissue_at_the_border_is_flagged(dark: RunFolder, tmp_path: Path, what: str) -> None:
+    leaving = np.roll(strip(200, 60), 30, axis=1)
+    leaving[:, :20] = 200
+    image = {"filling": strip(60, 60), "leaving": leaving, "inverted": strip(60, 200)}[what]
+    masks, rows, notes = seen(write_video(tmp_path / "x.mkv", [image] * 2), dark, tmp_path / "out")
+    assert {row["border"] for row in rows} == {
+        "right" if what == "leaving" else "left right top bottom"
+    }
+    if what == "inverted":  # the ground is taken for a ring; its hole stays open, and this is said
+        assert "holes larger than a fifth" in notes
+        assert (masks[0] == (image < 128)).all()
+
+
+@pytest.mark.parametrize("kind", ["colour", "narrow"])
+def test_colour_and_a_narrow_range_of_16_bits_change_nothing(
+    dark: RunFolder, tmp_path: Path, kind: str
+) -> None:
+    image = strip(200, 60)
+    if kind == "colour":
+        tinted = np.stack([image, image // 2 + 60, image // 3 + 40], axis=2).astype(np.uint8)
+        video = write_video(tmp_path / "x.mkv", [tinted] * 2, pix_fmt="gbrp")
+    else:
+        video = tmp_path / "x.tif"
+        tifffile.imwrite(video, np.stack([1000 + image.astype(np.uint16) // 4] * 2))
+    masks, rows, _ = seen(video, dark, tmp_path / "out")
+    assert (masks == (image < 128)).all()
+    assert [row["parts"] for row in rows] == ["1", "1"]
+
+
+@pytest.mark.slow
+def test_twelve_million_pixels_are_segmented(dark: RunFolder, tmp_path: Path) -> None:
+    image = strip(200, 60, (3000, 4000))
+    image[1500:1520, 2000:2020] = 200
+    video = tmp_path / "large.tif"
+    tifffile.imwrite(video, image[None], photometric="minisblack")
+    masks, rows, _ = seen(video, dark, tmp_path / "out")
+    assert abs(int(masks.sum()) - int((strip(200, 60, (3000, 4000)) < 128).sum())) < 20_000
+    assert rows[0]["tissues"] == "1"
+
+
+def test_holes_are_filled_unless_raw_masks_are_asked_for(dark: RunFolder, tmp_path: Path) -> None:
+    image = strip(200, 60)
+    image[28:32, 38:42] = 200
+    video = write_video(tmp_path / "x.mkv", [image] * 2)
+    masks, rows, notes = seen(video, dark, tmp_path / "clean")
+    assert (masks == (strip(200, 60) < 128)).all()
+    assert [row["filled_px"] for row in rows] == ["16", "16"]
+    assert "Holes in the tissue were filled in 2 of 2 frames (at most 16 px in one)" in notes
+    masks, rows, notes = seen(video, dark, tmp_path / "raw", clean=False)
+    assert (masks == (image < 128)).all()
+    assert [row["filled_px"] for row in rows] == ["0", "0"]
+
+
+# --- the same with the shipped model, where it is here --------------------------------------------
+
+
+def model() -> RunFolder:
+    try:
+        return shipped.shipped_run()
+    except UserError:
+        pytest.skip("the shipped model is not in this checkout (scripts/ship.py makes it)")
+
+
+def real(count: int = 2) -> tuple[Array, Array]:
+    """Frames and masks of a real recording."""
+    folder = shared("data/eht_d1t3")
+    files = sorted((folder / "images").iterdir())[:count]
+    images = np.stack([np.array(Image.open(file)) for file in files])
+    return images, np.stack([np.array(Image.open(folder / "masks" / f.name)) > 0 for f in files])
+
+
+FILMS: dict[str, Callable[[Array, Array], tuple[Array, Array]]] = {
+    "as it is": lambda i, m: (i, m),
+    "no tissue": lambda i, m: (np.full_like(i, 140) + i % 8, np.zeros_like(m)),
+    "two tissues": lambda i, m: (np.concatenate([i, i], 1), np.concatenate([m, m], 1)),
+    "filling": lambda i, m: (i[:, 200:320, 150:360], m[:, 200:320, 150:360]),
+    "leaving": lambda i, m: (i[:, :, 200:], m[:, :, 200:]),
+    "inverted": lambda i, m: (255 - i, m),
+    "colour": lambda i, m: (np.stack([i, i // 4 * 3, i // 2], 3), m),
+    "16 bit, narrow": lambda i, m: (1000 + i.astype(np.uint16) // 2, m),
+    "large": lambda i, m: (i.repeat(6, 1).repeat(8, 2), m.repeat(6, 1).repeat(8, 2)),
+}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", list(FILMS))
+def test_the_shipped_model_is_right_or_says_that_it_may_not_be(name: str, tmp_path: Path) -> None:
+    run = model()
+    images, truth = FILMS[name](*real())
+    video = tmp_path / "film.tif"
+    tifffile.imwrite(video, images, photometric="rgb" if images.ndim == 4 else "minisblack")
+    masks, rows, notes = seen(video, run, tmp_path / "out")
+    overlap = 2 * np.sum(masks & truth) / max(1, np.sum(masks) + np.sum(truth))
+    flagged = bool(notes) or any(row["border"] for row in rows)
+    assert overlap > 0.9 or flagged, f"Dice {overlap:.3f} and nothing said"
