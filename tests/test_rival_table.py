@@ -87,7 +87,8 @@ def test_the_table_has_every_row_beside_its_price(folder: Path) -> None:
     row = "nnU-Net, random, recipe of nnU-Net"
     write_prices([replace(PRICE, row=row)], folder)
     (section,) = rival_sections(found, folder)
-    _, *tables = section.blocks
+    _, *tables, left_out = section.blocks
+    assert any("1,000 epochs of 250 steps" in point for point in left_out.sentences)
     assert [len(table.lines) for table in tables] == [23] * 4
     for table in tables:
         assert table.columns == COLUMNS

@@ -24,8 +24,8 @@ Settings = Annotated[
 Net = Annotated[
     str | None,
     typer.Option(
-        help="unet, resnet50, vgg16, inception_resnet_v2, efficientnet_lite0, timm:NAME; of others: "
-        "unetpp_ds, unext, nnunet, transunet, dstransunet, mednca, unetpp:ENCODER, "
+        help="unet, resnet50, vgg16, inception_resnet_v2, efficientnet_lite0, timm:NAME; "
+        "of others: unetpp_ds, unext, nnunet, transunet, dstransunet, mednca, unetpp:ENCODER, "
         "smp:NETWORK/ENCODER."
     ),
 ]

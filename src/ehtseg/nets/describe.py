@@ -102,19 +102,20 @@ def _files(recipe: NetRecipe) -> tuple[WeightsFile, ...]:
     return (file,) if file else ()
 
 
-def _filled(recipe: NetRecipe) -> set[str]:
+def _filled(net: Net, recipe: NetRecipe) -> set[str]:
     """The flat names of the tensors of a body, without our own encoder, that take ImageNet's."""
     if takes_weights(recipe):
         return names_in_body(recipe)
-    if recipe.name.startswith(SMP) and recipe.transfer == "all" and encoder_name(recipe.name):
-        arch = architecture(encoder_name(recipe.name)).arch
-        return {flat(f"encoder.{name}") for name in expected_shapes(arch)[0]}
-    return set()
+    if not (recipe.name.startswith(SMP) and net.card["transferred"]):
+        return set()
+    inside: Any = net.body.encoder
+    there = {flat(n) for n in expected_shapes(architecture(encoder_name(recipe.name)).arch)[0]}
+    return {flat(f"encoder.{name}") for name in inside.state_dict() if flat(name) in there}
 
 
 def _layers(net: Net, recipe: NetRecipe) -> Iterator[Layer]:
     encoder = getattr(net.body, "encoder", None)
-    names, chosen, filled = dict[str, str](), set[str](), _filled(recipe)
+    names, chosen, filled = dict[str, str](), set[str](), _filled(net, recipe)
     if isinstance(encoder, Encoder):
         names = {flat(name): name for name in expected_shapes(net.card["arch"])[0]}
         chosen = select(encoder, net.card["arch"], recipe.transfer)[1]

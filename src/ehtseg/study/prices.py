@@ -155,7 +155,7 @@ def _train_rate(net: Net, recipe: Recipe, size: int, device: str) -> float:
 
     def step() -> None:
         optimiser.zero_grad()
-        sum_over_outputs(loss, net(images), net.output_weights, masks).backward()
+        torch.autograd.backward(sum_over_outputs(loss, net(images), net.output_weights, masks))
         optimiser.step()
 
     return fit.batch / _seconds(step)

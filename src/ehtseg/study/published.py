@@ -3,7 +3,8 @@
 A recipe here is what its authors say of optimiser, schedule, loss, deep supervision (which the
 networks carry themselves) and inference, as far as that could be verified. Number of steps, size
 of a batch, picture size and augmentation are those of the study in every row, so that a contrast
-of two recipes is one of these five things; `NOT_FOLLOWED` says what that leaves out.
+of two recipes is one of these five things; `NOT_FOLLOWED` says what that leaves out. Weight decay
+spares biases and norms, as everywhere in this package.
 Sources: nets.md, sections 3 to 8.
 """
 

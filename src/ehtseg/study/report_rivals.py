@@ -10,6 +10,7 @@ from pathlib import Path
 from ehtseg.reporting.document import Block, Line, Points, Section, table
 from ehtseg.study.found import Found
 from ehtseg.study.prices import read_prices
+from ehtseg.study.published import NOT_FOLLOWED
 from ehtseg.study.report_cells import NONE, slug
 from ehtseg.study.rival_table import RivalRow, rival_table
 
@@ -36,6 +37,9 @@ def rival_sections(found: Found, folder: Path) -> list[Section]:
     for place in found.places:
         lines = [_line(row) for row in rows if row.place == place]
         blocks += table(f"rivals_{slug(place)}", f"The rivals, {place}", COLUMNS, lines, NOTE)
+    blocks.append(
+        Points(tuple(f"Not as published, {n}: {said}" for n, said in NOT_FOLLOWED.items()))
+    )
     return [Section("What each network finds, and what it costs", tuple(blocks))] if rows else []
 
 
