@@ -176,9 +176,9 @@ def lines(
             if np.isnan(mark.low):
                 axes.plot([at] * len(mark.singles), mark.singles, "_", color=colour, markersize=5)
         y = [mark.estimate for mark in marks]
-        line, point, ink = ("--", "D", GREY) if faint else ("-", shape, colour)
-        axes.plot(x, y, line, marker=point, color=ink, linewidth=1, markersize=4, label=name)
-    axes.set_xticks(range(len(levels)), [textwrap.fill(level, 14) for level in levels])
+        line, ink = ("--", GREY) if faint else ("-", colour)
+        axes.plot(x, y, line, marker=shape, color=ink, linewidth=1, markersize=4, label=name)
+    axes.set_xticks(range(len(levels)), [textwrap.fill(level, 14, break_long_words=False) for level in levels])
     axes.set(xlabel=labels[0], ylabel=labels[1])
     axes.grid(axis="y", color="#eeeeee")
     figure.legend(loc="outside upper left", ncols=2, fontsize=7)

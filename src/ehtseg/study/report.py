@@ -84,7 +84,7 @@ def _short(found: Found, judged: tuple[Claim, ...]) -> Section:
         f"Expected, written down before any result: {found.study.expected}",
     )
     said = [*rivals_in_short(found), *(_place_in_short(found, place) for place in found.places)]
-    said += [f"{claim.name} ({claim.text[:-1]}): {claim.outcome}." for claim in judged]
+    said += [f"{each.name} ({each.text[:-1]}): {each.outcome}. {each.reason}" for each in judged]
     lost = found.missing()
     if lost:
         said.append(f"Planned runs without scores: {len(lost)}; they are listed at the end.")

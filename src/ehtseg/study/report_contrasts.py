@@ -192,7 +192,7 @@ def _line(found: Found, pair: Pair, each: Contrast) -> Line:
 
 
 def _weight(holds: str, decides: bool) -> str:
-    return holds if decides else f"{holds}, descriptive"
+    return holds if decides else "decides nothing"
 
 
 def _number(x: float) -> str:

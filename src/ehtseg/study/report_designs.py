@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
-
-import numpy as np
+from itertools import groupby
 
 from ehtseg.reporting.document import Block, Line, Picture, Section, table
 from ehtseg.reporting.study_figures import Mark, lines
 from ehtseg.study.found import OPPONENTS, Found
 from ehtseg.study.intervals import Interval, interval
 from ehtseg.study.levels import STAGES, Row, label
-from ehtseg.study.report_cells import mark_of, score_cell, slug
+from ehtseg.study.report_cells import BRACKETS, NONE, mark_of, score_cell, slug
 from ehtseg.study.statistics import Table
 from ehtseg.study.verdicts import unseen
 from ehtseg.study.words import say_interval
@@ -103,42 +103,47 @@ def _drawn(
     name: str, title: str, levels: Sequence[str], series: dict[str, list[Mark]], x_label: str
 ) -> list[Block]:
     """The same numbers as lines and as a table."""
-    rows = [
-        Line(
-            (each, mark.label, f"{mark.estimate:.4f}", _span(mark)),
-            {
-                "series": each, x_label: mark.label, "dice": mark.estimate, "low95": mark.low,
-                "high95": mark.high, "lowest_seed": min(mark.singles, default=mark.estimate),
-                "highest_seed": max(mark.singles, default=mark.estimate),
-            },
-            mark.tone,
-        )
-        for each, marks in series.items()
-        for mark in marks
-    ]  # fmt: skip
+    rows = []
+    for each, marks in series.items():
+        known = {mark.label: mark for mark in marks}
+        cells = [_cell(known[level]) if level in known else NONE for level in levels]
+        values: dict[str, object] = {"series": each}
+        for mark in marks:
+            values |= {
+                mark.label: mark.estimate, f"{mark.label}_low95": mark.low,
+                f"{mark.label}_high95": mark.high,
+            }  # fmt: skip
+        rows.append(Line((each, *cells), values, marks[0].tone))
     note = "Line: 95 % interval over units; where there is one unit, short ticks: trainings."
-    columns = ("series", x_label, "Dice", "interval or range")
     figure = lines(levels, series, (x_label, "Dice"))
-    return [Picture(name, title, figure, note), *table(name, title, columns, rows)]
+    found = table(name, f"{title}: {x_label}", ("series", *levels), rows, BRACKETS)
+    return [Picture(name, title, figure, note), *found]
 
 
-def _span(mark: Mark) -> str:
-    if not np.isnan(mark.low):
-        return f"({mark.low:.4f} to {mark.high:.4f})"
-    return f"[{min(mark.singles):.4f} to {max(mark.singles):.4f}]" if mark.singles else ""
+def _cell(mark: Mark) -> str:
+    """A mark as a cell of a table."""
+    low, high, brackets = mark.low, mark.high, "()"
+    if math.isnan(low):
+        if not mark.singles:
+            return f"{mark.estimate:.4f}"
+        low, high, brackets = min(mark.singles), max(mark.singles), "[]"
+    return f"{mark.estimate:.4f}\n{brackets[0]}{low:.4f} to {high:.4f}{brackets[1]}"
+
+
+def leakage_in_short(found: Found) -> list[str]:
+    """The leakage of each network in a sentence; none for designs that compare no splits."""
+    said = []
+    for network, rows in groupby(_leak_lines(found), key=lambda line: line.values["network"]):
+        gaps = [f"{line.values['leakage']:+.4f} ({line.values['against']})" for line in rows]
+        said.append(f"{network}: random frames of the film score higher by {', '.join(gaps)}.")
+    return said
 
 
 def _leakage(found: Found) -> list[Section]:
     """How much of a score is memory of the film: random frames minus what was never seen."""
-    pairs = [
-        (row, tuple(BLOCKS if level == RANDOM else level for level in row))
-        for row in found.study.rows
-        if RANDOM in row
-    ]
-    own = [place for place in found.places if found.is_own(place)]
-    if not pairs or not own:
+    rows = _leak_lines(found)
+    if not rows:
         return []
-    rows = [line for pair in pairs for line in _leaks(found, pair, own[0])]
     note = (
         "Leakage: Dice on the test frames of the random split, minus Dice elsewhere by the same "
         "trainings (for the last block in time: by those of the split into blocks). Interval over "
@@ -146,13 +151,29 @@ def _leakage(found: Found) -> list[Section]:
         "Places follow different mask conventions, and none is averaged with another."
     )
     columns = ("network", "against", "Dice, random frames", "Dice there", "leakage")
-    blocks: list[Block] = [*table("leakage", "Leakage", columns, rows, note)]
-    levels = [f"{own[0]}, {RANDOM}", f"{own[0]}, {BLOCKS}", *unseen(found)]
-    series = {label(_without(pair[0])): _steps(found, pair, own[0], levels) for pair in pairs}
+    own = _own(found)
+    levels = [f"{own}, {RANDOM}", f"{own}, {BLOCKS}", *unseen(found)]
+    series = {label(_without(pair[0])): _steps(found, pair, own, levels) for pair in _splits(found)}
     series = {name: marks for name, marks in series.items() if marks}
     figure = lines(levels, series, ("where it was scored", "Dice"))
+    blocks: list[Block] = [*table("leakage", "Leakage", columns, rows, note, ("against",))]
     blocks.append(Picture("leakage", "From the film's own frames to other recordings", figure))
-    return [Section("Leakage", tuple(blocks))] if rows else []
+    return [Section("Leakage", tuple(blocks))]
+
+
+def _leak_lines(found: Found) -> list[Line]:
+    own = _own(found)
+    return [line for pair in _splits(found) for line in _leaks(found, pair, own)] if own else []
+
+
+def _splits(found: Found) -> list[tuple[Row, Row]]:
+    """Rows with random test frames, each with its twin of time blocks."""
+    rows = [row for row in found.study.rows if RANDOM in row]
+    return [(row, tuple(BLOCKS if each == RANDOM else each for each in row)) for row in rows]
+
+
+def _own(found: Found) -> str:
+    return next((place for place in found.places if found.is_own(place)), "")
 
 
 def _leaks(found: Found, pair: tuple[Row, Row], own: str) -> list[Line]:

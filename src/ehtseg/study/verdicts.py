@@ -69,6 +69,8 @@ class Claim:
             return "This study has no rows that test it."
         if not deciding:
             return f"Fewer than {DESCRIPTIVE} independent units: the numbers describe only these."
+        if len(deciding) == 1:
+            return deciding[0].sentence
         left = len(deciding) - held - failed
         return f"Of {len(deciding)} cases {held} hold, {failed} speak against it, {left} are open."
 
@@ -194,7 +196,7 @@ def _more_certain(found: Found) -> Iterator[Case]:
         sentence = (
             f"{place}: {first} - {second}: share of undecided pixels "
             f"{say_interval(undecided.difference)}, calibration error "
-            f"{say_interval(ece.difference)}; {undecided.units} {found.unit}s."
+            f"{say_interval(ece.difference)}; units ({found.unit}s): {undecided.units}."
         )
         yield Case(_sign(holds, fails), sentence, undecided.units >= DESCRIPTIVE)
 
