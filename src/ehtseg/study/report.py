@@ -20,7 +20,7 @@ from ehtseg.study.levels import label
 from ehtseg.study.opponents import shown_nothing
 from ehtseg.study.report_cells import slug
 from ehtseg.study.report_contrasts import claim_section, contrast_section, contrasts_at, tally_of
-from ehtseg.study.report_designs import level_sections
+from ehtseg.study.report_designs import leakage_in_short, level_sections
 from ehtseg.study.report_pixels import pixel_sections
 from ehtseg.study.report_rivals import rival_sections, rivals_in_short
 from ehtseg.study.report_scores import paper_section, place_sections
@@ -60,10 +60,10 @@ def document_of(found: Found, folder: Path) -> Document:
     sections = [
         _short(found, judged),
         *paper_section(found),
-        claim_section(found, judged),
-        *contrast_section(found),
         *rival_sections(found, folder),
         *level_sections(found),
+        claim_section(found, judged),
+        *contrast_section(found),
         *place_sections(found),
         *training_section(found),
         *collapse_section(found),
@@ -83,7 +83,8 @@ def _short(found: Found, judged: tuple[Claim, ...]) -> Section:
         f"Asked: {found.study.outcome}.",
         f"Expected, written down before any result: {found.study.expected}",
     )
-    said = [*rivals_in_short(found), *(_place_in_short(found, place) for place in found.places)]
+    said = [*rivals_in_short(found), *leakage_in_short(found)]
+    said += [_place_in_short(found, place) for place in found.places]
     said += [f"{each.name} ({each.text[:-1]}): {each.outcome}. {each.reason}" for each in judged]
     lost = found.missing()
     if lost:
