@@ -35,6 +35,10 @@ class UserError(Exception):
         self.expected, self.got, self.cure = expected, got, cure
         super().__init__(f"Expected {expected}, got {got}. {cure}")
 
+    def __reduce__(self) -> tuple[type[UserError], tuple[str, str, str]]:
+        """What pickle needs to carry it to another process."""
+        return type(self), (self.expected, self.got, self.cure)
+
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Frame:

@@ -11,7 +11,6 @@ from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any
 
 from ehtseg.learning.evaluate import look
 from ehtseg.learning.train import train
@@ -55,8 +54,9 @@ def kind(run: Run) -> str:
     """What a run's seconds depend on: the network and its sizes, not loss or initial weights."""
     recipe = run.recipe.model_dump(mode="json")
     net = {k: v for k, v in recipe["net"].items() if k not in ("transfer", "control", "init")}
+    data = {k: v for k, v in recipe["data"].items() if k in ("size", "augment")}
     fit = {k: recipe["fit"][k] for k in ("batch", "accumulate", "optimizer", "precision")}
-    return json.dumps([net, fit, recipe["data"], run.train], sort_keys=True)
+    return json.dumps([net, data, fit, run.train], sort_keys=True)
 
 
 def to_measure(entries: Sequence[Entry]) -> list[Entry]:
@@ -103,13 +103,13 @@ def frames_of(run: Run, data: Path) -> dict[str, int]:
 def makespan(seconds: Sequence[float], workers: int) -> float:
     """When the last task ends, if each goes in this order to the first free worker.
 
-    >>> makespan([3, 1, 1, 1], 2)
-    3
+    >>> makespan([3.0, 1.0, 1.0, 1.0], 2)
+    3.0
     """
-    free: list[Any] = [0] * workers
+    free = [0.0] * workers
     for each in seconds:
         heapq.heapreplace(free, free[0] + each)
-    return float(max(free)) if seconds else 0.0
+    return max(free)
 
 
 def _seconds_a_frame(task: Task, trained: RunFolder) -> dict[str, float]:

@@ -14,7 +14,7 @@ from ehtseg.recipe import FROM_SCRATCH, NetRecipe
 from ehtseg.records import UserError
 from ehtseg.study.frames import split_of
 from ehtseg.study.plan import Run, from_random
-from ehtseg.study.results import BASELINES
+from ehtseg.study.results import BASELINES, KEY_CHARACTERS
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,7 +56,7 @@ def entries_of(plan: Sequence[Run], data: Path) -> tuple[Entry, ...]:
         key = baselines_key(run, data)
         if key and key not in baselines:
             baselines[key] = Entry(BASELINES, key, run)
-        found.append(Entry(run.row, run.key, run, key, skipped))
+        found.append(Entry(run.row, run.key[:KEY_CHARACTERS], run, key, skipped))
     return (*baselines.values(), *found)
 
 
@@ -80,7 +80,9 @@ def missing_weights(net: NetRecipe) -> str:
 def baselines_key(run: Run, data: Path) -> str:
     """Hash of the sets that baselines are fitted and scored on; nothing where there are none."""
     with suppress(UserError):  # the run itself will fail with this reason
-        return hashlib.sha256(f"{BASELINES} {split_of(run, data).sha256}".encode()).hexdigest()
+        return hashlib.sha256(f"{BASELINES} {split_of(run, data).sha256}".encode()).hexdigest()[
+            :KEY_CHARACTERS
+        ]
     return ""
 
 

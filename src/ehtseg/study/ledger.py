@@ -22,7 +22,6 @@ from ehtseg.seeing.outputs import folder_written_whole
 from ehtseg.study.entries import Entry
 from ehtseg.study.results import (
     EXAMPLES,
-    KEY_CHARACTERS,
     Tables,
     as_text,
     read_tables,
@@ -54,12 +53,17 @@ def write_record(record: Record, folder: Path) -> None:
 
 def run_folder(out: Path, key: str) -> Path:
     """Where the run folder of a key stands until its record is entered."""
-    return out / RUNS / key[:KEY_CHARACTERS]
+    return out / RUNS / key
 
 
 def record_folder(out: Path, key: str) -> Path:
     """Where the record of a key waits to be entered."""
-    return out / RUNS / f"{key[:KEY_CHARACTERS]}.record"
+    return out / RUNS / f"{key}.record"
+
+
+def lock_of(out: Path, key: str) -> Path:
+    """What keeps two workers from the same key: one that was cut off may still be dying."""
+    return out / RUNS / f"{key}.lock"
 
 
 @contextmanager
@@ -140,6 +144,7 @@ class Ledger:
     def clear(self, key: str, keep: bool) -> None:
         """Remove the record of a key, which is entered, and unless `keep` its run folder."""
         shutil.rmtree(record_folder(self.out, key), ignore_errors=True)
+        lock_of(self.out, key).unlink(missing_ok=True)
         if not keep:
             shutil.rmtree(run_folder(self.out, key), ignore_errors=True)
 

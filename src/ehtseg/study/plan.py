@@ -27,7 +27,7 @@ class Scale:
 
 
 SCALES = {
-    "smoke": Scale(size=64, draws=8, epochs_in_one=20, seeds=1, frames=4),
+    "smoke": Scale(size=64, draws=8, epochs_in_one=20, seeds=1, frames=2),
     "cpu": Scale(size=128, draws=144),  # one pass over the first block of eht_d1t3
     "paper": Scale(size=256, draws=1240),
 }
@@ -147,8 +147,20 @@ class Study:
         return Run(self.name, label(row), recipe, self.data.train, places)
 
 
+STAND_IN = " (random weights)"
+
+
+def design_row(row: str) -> str:
+    """The row of the design that a row of results stands for.
+
+    >>> design_row("VGG-16, BCE, frozen (random weights)")
+    'VGG-16, BCE, frozen'
+    """
+    return row.removesuffix(STAND_IN)
+
+
 def from_random(run: Run) -> Run:
     """The same run where no ImageNet weights can be had: random ones, and its row says so."""
     without = {"net": {"transfer": 0, "control": None}}
     recipe = make_recipe(run.recipe.model_dump(), without)
-    return replace(run, row=f"{run.row} (random weights)", recipe=recipe)
+    return replace(run, row=f"{run.row}{STAND_IN}", recipe=recipe)

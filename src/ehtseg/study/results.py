@@ -1,8 +1,9 @@
 """The tidy results of a study: CSV tables in one folder, the only thing that a report reads.
 
 Every table but runs.csv has one row for each of what it names; `row` is the row of the study in
-words, `key` the hash of what was trained and on what, `place` the folder and the frames that were
-scored ("eht_d1t3 test", "eht_mbpt all"). No table but timings.csv holds times; none holds paths.
+words, `key` the start of the hash of what was trained and on what, `place` the folder and the
+frames that were scored ("eht_d1t3 test", "eht_mbpt all"). No table but timings.csv holds times;
+none holds paths.
 
 study.json       name, scale, command, seeds, versions and machine, sha256 of each data folder
 runs.csv         one row a run: status (done, failed, skipped) with the reason; epochs and steps;
@@ -44,7 +45,7 @@ Columns = dict[str, Array]  # a table as arrays of equal length, by column
 NET = "net"  # the model of the rows of a network
 BASELINES = "baselines"  # the `row` of the run that fits and scores the trivial opponents
 EXAMPLES = "examples"
-KEY_CHARACTERS = 16  # of a key, in the names of files
+KEY_CHARACTERS = 16  # of the hash that is a key
 BOTH = ("dice", "iou")
 AT = ("0.4", "0.9")  # thresholds reported beside 0.5 and the chosen one
 CALIBRATED = tuple(f"{name}_calibrated" for name in CERTAINTY)
@@ -112,10 +113,7 @@ def select(table: Columns, **wanted: str | float) -> Columns:
 
 
 def read_examples(folder: Path) -> dict[tuple[str, str], dict[str, Path]]:
-    """The example pictures of a study, by place and image: "image", "truth", and runs by key.
-
-    A key is cut to its first 16 characters.
-    """
+    """The example pictures of a study, by place and image: "image", "truth", and runs by key."""
     found: dict[tuple[str, str], dict[str, Path]] = {}
     for path in sorted((folder / EXAMPLES).glob("*__*__*.png")):
         place, _, rest = path.stem.partition("__")

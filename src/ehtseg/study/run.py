@@ -13,6 +13,7 @@ import json
 import traceback
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -25,9 +26,9 @@ from ehtseg.study.entries import Entry, entries_of, without_weights
 from ehtseg.study.frames import check_folders, opened
 from ehtseg.study.ledger import Ledger, locked
 from ehtseg.study.plan import Run, Study
-from ehtseg.study.results import BASELINES, EXAMPLES, KEY_CHARACTERS, read_facts, write_facts
+from ehtseg.study.results import BASELINES, EXAMPLES, read_facts, write_facts
 from ehtseg.study.shared import neighbours
-from ehtseg.study.task import Task, carry_out, look_for_weights
+from ehtseg.study.task import Task, carry_out, look_for_weights, once
 
 Tell = Callable[[str], None]  # one sentence for the user
 Tick = Callable[[int, int], None]  # runs done, runs in all
@@ -159,11 +160,10 @@ def predict(work: Work, crew: Crew, tell: Tell) -> dict[str, float]:
             tell(f"{run.label} could not be timed. {reason_of(ended.error, work.order)}")
         else:
             costs[kind(run)] = ended.result
-    runs = [entry.run for entry in work.left if entry.row != BASELINES]
     return {
-        run.key: costs[kind(run)].of(run, frames_of(run, work.order.data))
-        for run in runs
-        if kind(run) in costs
+        entry.key: costs[kind(entry.run)].of(entry.run, frames_of(entry.run, work.order.data))
+        for entry in work.left
+        if entry.row != BASELINES and kind(entry.run) in costs
     }
 
 
@@ -198,7 +198,7 @@ def run_study(
             ledger.clear(key, keep or status != "done")
         left = ledger.left()
         total = len({entry.key for entry in work.entries})
-        for done, ended in enumerate(perform([*map(work.task, left)], job, crew), 1):
+        for done, ended in enumerate(perform([*map(work.task, left)], partial(once, job), crew), 1):
             _settle(ledger, ended.task.entry, ended.error, order, tell)
             tick(total - len(left) + done, total)
     return ledger
@@ -248,7 +248,7 @@ def _borrow(ledger: Ledger, order: Order, facts: dict[str, Any]) -> dict[str, in
         for study in there:
             if tables := study.has(entry, facts["data"]):
                 ledger.enter(entry.key, tables)
-                ledger.take_pictures(study.folder / EXAMPLES, f"*__{entry.key[:KEY_CHARACTERS]}")
+                ledger.take_pictures(study.folder / EXAMPLES, f"*__{entry.key}")
                 borrowed[study.folder.name] = borrowed.get(study.folder.name, 0) + 1
                 break
     return borrowed

@@ -4,18 +4,20 @@ from __future__ import annotations
 
 import os
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
 import torch
+from filelock import FileLock
 
 from ehtseg.learning.train import train
 from ehtseg.nets.weights import FOLDER
 from ehtseg.seeing.engines import flush_denormals
 from ehtseg.study.entries import Entry
 from ehtseg.study.frames import frames_at, split_of, training_frames
-from ehtseg.study.ledger import Record, record_folder, run_folder, write_record
-from ehtseg.study.results import BASELINES, KEY_CHARACTERS, as_text
+from ehtseg.study.ledger import Record, lock_of, record_folder, run_folder, write_record
+from ehtseg.study.results import BASELINES, as_text
 from ehtseg.study.score import (
     Pictures,
     example_name,
@@ -51,6 +53,13 @@ def carry_out(task: Task) -> None:
     write_record(record, record_folder(task.out, task.entry.key))
 
 
+def once(job: Callable[[Task], None], task: Task) -> None:
+    """Do a task unless its record is there already, and never in two processes at a time."""
+    with FileLock(lock_of(task.out, task.entry.key)):
+        if not record_folder(task.out, task.entry.key).is_dir():
+            job(task)
+
+
 def prepare(task: Task) -> None:
     """Make this process compute as the design says."""
     look_for_weights(task.weights)
@@ -75,7 +84,7 @@ def _training(task: Task) -> Record:
         tables, probability = score_net(trained, place, frames)
         parts.append(tables)
         if run.seed == 0:
-            name = example_name(place, frames, key[:KEY_CHARACTERS])
+            name = example_name(place, frames, key)
             pictures[name] = shrunk(probability)
     parts.append(run_tables(trained, time.perf_counter() - started))
     return Record(joined(parts), pictures)
