@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import csv
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -181,15 +181,24 @@ def _cannot(read: Sequence[Read], changes: Changes, strangers: int) -> Iterator[
     for one in read:
         if one.reason:
             yield f"{_place(one.line)}: {one.reason}."
-    refused = {one.line.line for one in read if one.reason}
-    for name, found in changes.items():
-        for change in found:
-            line = change.treatment
-            if change.reason and line.line not in refused:
-                about = f"{name} of " if name.startswith(OF_ONE_TRACE) else ""
-                yield f"Change in {about}{_place(line)}: {change.reason}."
+    yield from _unpaired(changes, {one.line.line for one in read if one.reason})
     if strangers:
         yield f"{strangers} recordings stand in no line of the manifest: they belong to no well."
+
+
+def _unpaired(changes: Changes, refused: Collection[int]) -> Iterator[str]:
+    """Why changes are missing: one sentence for all measures and lines of one reason."""
+    lines: dict[tuple[str, str], list[int]] = {}
+    for name, found in changes.items():
+        for change in found:
+            if change.reason and change.treatment.line not in refused:
+                lines.setdefault((name, change.reason), []).append(change.treatment.line)
+    names: dict[tuple[str, tuple[int, ...]], list[str]] = {}
+    for (name, reason), numbers in lines.items():
+        names.setdefault((reason, tuple(numbers)), []).append(name)
+    for (reason, numbers), measures in names.items():
+        where = f"line{'s' * (len(numbers) > 1)} {', '.join(map(str, numbers))}"
+        yield f"Change in {', '.join(measures)} ({where}): {reason}."
 
 
 def _place(line: Treatment) -> str:

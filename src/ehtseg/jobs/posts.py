@@ -98,13 +98,19 @@ def with_force(report: Report, post: Post | None) -> Report:
         report,
         traces=replace(traces, columns=columns),
         beats=tuple(
-            {**row, FORCE: float(mN), FORCE_SD: float(sd)}
+            _with_last(row, {FORCE: float(mN), FORCE_SD: float(sd)})
             for row, mN, sd in zip(report.beats, active.force_mN, active.sd_mN, strict=True)
         ),
         parameters=(*report.parameters, *_parameters(report, active)),
         can=(*report.can, *_can(active)),
         notes=(*report.notes, f"Force is {force.label}.", *force.notes),
     )
+
+
+def _with_last(row: dict[str, Any], more: dict[str, float]) -> dict[str, Any]:
+    """A row of beats.csv with more columns before the two that end it."""
+    ends = {name: row[name] for name in ("accepted", "reason")}
+    return {**{name: value for name, value in row.items() if name not in ends}, **more, **ends}
 
 
 def _beat_shortening(report: Report, shortening: Array) -> Array:

@@ -1,0 +1,220 @@
+"""A manifest and what was analysed: wells, doses, likeness, and what cannot be told of them."""
+
+from __future__ import annotations
+
+import csv
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from ehtseg.doors.cli import app
+from ehtseg.jobs.joining import lines_of, recordings_of
+from ehtseg.jobs.plate import plate_of
+from ehtseg.jobs.recording import Facts
+from ehtseg.measuring.doses import hill
+from ehtseg.measuring.manifest import read_manifest
+from ehtseg.measuring.stretches import measures_of, stretch_s
+from ehtseg.records import UserError
+from ehtseg.reporting.batch import write_batch
+from ehtseg.reporting.plate import Plate, plate_rows
+from heartbeats import beating, phases, write_recording
+
+HEADER = "file,well,drug,dose,unit,time,pacing,start\n"
+DOSES = (0.0, 0.03, 0.3, 3.0, 30.0)
+WELLS = ("A1", "A2", "B1", "B2")
+
+
+def rows(path: Path) -> list[dict[str, str]]:
+    with open(path, encoding="utf-8") as file:
+        return list(csv.DictReader(file))
+
+
+def analysed(
+    folder: Path, source: Path, bpm: float, trace: str = "contraction_um", end_s: float = 60.0
+) -> tuple[Path, dict[str, Any]]:
+    """Results as `analyse` leaves them: beats.csv of a regular train, and the record."""
+    folder.mkdir(parents=True)
+    t50_s = np.arange(0.4, end_s, 60 / bpm) if bpm else np.empty(0)
+    lines = [f"{t},{60 / bpm},{10 * bpm / 60},yes," for t in t50_s] + ["1.1,0.2,1,no,small"]
+    (folder / "beats.csv").write_text("t50_s,rr_s,amplitude_um,accepted,reason\n")
+    with open(folder / "beats.csv", "a", encoding="utf-8") as file:
+        file.write("\n".join(lines) + "\n")
+    summary = {"recording": folder.name, "verdict": "beating" if bpm else "not beating"}
+    summary |= {"trace": trace, "beats": len(t50_s), "rejected": 1, "errors": 0, "warnings": 0}
+    recording = {"path": str(source), "end_s": end_s}
+    found = {"summary": summary, "recording": recording, "cannot_be_concluded": []}
+    return folder, {**found, "source": {"path": str(source)}}
+
+
+def study(tmp_path: Path, **changed: Any) -> tuple[Any, list[tuple[Path, dict[str, Any]]]]:
+    """Four wells with a baseline and four doses each; the rate follows a Hill curve, EC50 0.5."""
+    lines, sources, results = [], [], []
+    for w, well in enumerate(WELLS):
+        for k, dose in enumerate(DOSES):
+            name = f"{well}_{k}"
+            path = tmp_path / f"{name}.tif"
+            path.touch()
+            drug = f"iso,{dose},uM" if dose else ",,"
+            lines.append(f"{name}.tif,{well},{drug},,,")
+            up = float(hill(np.array([dose]), 60 + 5 * w, 0.5, 1.0)[0]) if dose else 0.0
+            bpm = (50 + w) * (1 + up / 100) * (1 + 0.002 * ((3 * w + 2 * k) % 5))
+            sources.append(path)
+            results.append(analysed(tmp_path / "out" / name, path, changed.get(name, bpm)))
+    (tmp_path / "m.csv").write_text(HEADER + "\n".join(lines) + "\n")
+    return lines_of(tmp_path / "m.csv", sources), results
+
+
+@pytest.fixture(scope="module")
+def plate(tmp_path_factory: pytest.TempPathFactory) -> tuple[Plate, Path]:
+    folder = tmp_path_factory.mktemp("plate")
+    lines, results = study(folder)
+    found = plate_of(lines, results)
+    write_batch([(path.name, record) for path, record in results], folder / "out", found)
+    return found, folder / "out"
+
+
+def test_the_dose_response_of_a_plate(plate: tuple[Plate, Path]) -> None:
+    found, out = plate
+    (rate,) = (row for row in rows(out / "hill.csv") if row["measure"] == "beat_rate_bpm")
+    assert rate["accepted"] == "yes"
+    assert float(rate["ec50"]) == pytest.approx(0.5, rel=0.15)
+    assert float(rate["emax_pct"]) == pytest.approx(67.5, rel=0.1)
+    doses = [row for row in rows(out / "doses.csv") if row["measure"] == "beat_rate_bpm"]
+    assert [float(row["dose"]) for row in doses] == list(DOSES[1:])
+    assert {row["wells"] for row in doses} == {"4"}
+    assert any("iso changes beat_rate_bpm" in sentence for sentence in found.can)
+
+
+def test_the_tables_of_a_plate(plate: tuple[Plate, Path]) -> None:
+    _, out = plate
+    wells = rows(out / "plate.csv")
+    assert [row["well"] for row in wells] == list(WELLS)
+    assert (wells[0]["condition"], wells[0]["changed_by"]) == ("no drug", "iso 30 uM")
+    assert float(wells[0]["beat_rate_bpm"]) == pytest.approx(50, rel=0.01)
+    assert float(wells[0]["beat_rate_bpm_change_pct"]) == pytest.approx(60, abs=2)
+    treatments = rows(out / "treatments.csv")
+    assert len(treatments) == 20
+    assert treatments[0]["beat_rate_bpm_change_pct"] == "", "a baseline has no change"
+    alike = rows(out / "similarity.csv")
+    assert [float(row[row["well"]]) for row in alike] == [1.0] * 4
+
+
+def test_the_page_is_complete_in_itself(plate: tuple[Plate, Path]) -> None:
+    _, out = plate
+    page = (out / "index.html").read_text()
+    assert page.count("data:image/svg+xml;base64,") == 3
+    assert "http" not in page.replace("http-equiv", "")
+    for name in ("plate", "similarity", "doses"):
+        assert (out / f"{name}.png").stat().st_size > 5000
+        assert "<svg" in (out / f"{name}.svg").read_text()
+
+
+def test_what_is_missing_is_said_with_its_line(tmp_path: Path) -> None:
+    lines, results = study(tmp_path, A2_0=0.0)
+    changed = [
+        (folder, record)
+        for folder, record in results
+        if folder.name != "B1_2"  # its analysis failed
+    ]
+    changed[1][1]["summary"]["verdict"] = "cannot tell"
+    changed[2][1]["summary"]["trace"] = "area_mm2"
+    found = plate_of(lines, changed, strangers=2)
+    said = " ".join(found.cannot)
+    assert "line 3 (A1, iso 0.03 uM): whether it beats cannot be told" in said
+    assert "Change in amplitude_um (line 4): read from area_mm2" in said
+    assert "line 14 (B1, iso 0.3 uM): its recording could not be analysed" in said
+    assert "(lines 8, 9, 10, 11): no value in well A2 here or at its baseline" in said
+    assert "2 recordings stand in no line" in said
+    (first, second, *_) = plate_rows(found)
+    assert second["beat_rate_bpm"] == 0, "it does not beat"
+    assert np.isnan(second["beat_rate_bpm_change_pct"])
+    assert first["beat_rate_bpm_change_pct"] == pytest.approx(60, abs=2)
+
+
+def test_an_unknown_file_or_well_is_refused_with_what_can_still_be_concluded(
+    tmp_path: Path,
+) -> None:
+    (tmp_path / "a.tif").touch()
+    sources = [tmp_path / "a.tif"]
+    path = tmp_path / "m.csv"
+    path.write_text(HEADER + "b.tif,A1,,,,,,\n")
+    with pytest.raises(UserError, match=r"no recording b.tif \(nearest: a.tif\).*by itself"):
+        lines_of(path, sources)
+    text = "a.tif,A1,,,,,,\na.tif,A1,x,1,uM,00:01:00,,\na.tif,AI,x,2,uM,00:02:00,,\n"
+    path.write_text(HEADER + text)
+    with pytest.raises(UserError, match=r"unknown well AI.*its beats, kinetics and flags"):
+        lines_of(path, sources)
+
+
+def test_files_of_one_name_are_told_apart_by_their_folders(tmp_path: Path) -> None:
+    for name in ("A1", "A2"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "film.tif").touch()
+    sources = [tmp_path / name / "film.tif" for name in ("A1", "A2")]
+    path = tmp_path / "m.csv"
+    path.write_text(HEADER + "A1/film.tif,A1,,,,,,\nA2/film.tif,A2,,,,,,\n")
+    assert [file for _, file in lines_of(path, sources)] == sources
+    path.write_text(HEADER + "film.tif,A1,,,,,,\n")
+    with pytest.raises(UserError, match=r"2 recordings are called film.tif: add its folder"):
+        lines_of(path, sources)
+
+
+def test_one_spelling_and_one_unit_a_drug(tmp_path: Path) -> None:
+    path = tmp_path / "m.csv"
+    path.write_text(HEADER + "a,A1,Iso,300,nM,,,\nb,A1,iso,1,uM,,,\n")
+    first, second = read_manifest(path)
+    assert (first.drug, first.dose, first.unit) == ("Iso", 300, "nM")
+    assert (second.drug, second.dose, second.unit) == ("Iso", 1000, "nM")
+
+
+def test_a_line_is_read_while_it_holds() -> None:
+    beats = [{"t50_s": float(t), "rr_s": 1.0 if t < 60 else 0.5} for t in range(120)]
+    assert measures_of(beats, (0, 60))["beat_rate_bpm"] == 60
+    assert measures_of(beats, (61, 120))["beat_rate_bpm"] == 120
+    assert measures_of(beats, (200, 300))["beat_rate_bpm"] == 0, "an arrest"
+    assert stretch_s(60, 400, True) == (220, 400)
+    assert stretch_s(60, 80, True) == (80, 80), "nothing has settled yet"
+
+
+def test_files_of_a_well_are_joined_where_their_starts_are_known(tmp_path: Path) -> None:
+    sources = [tmp_path / f"{name}.tif" for name in "abc"]
+    path = tmp_path / "m.csv"
+    starts = "a.tif,A1,,,,,60,09:00:00\nb.tif,A1,iso,1,uM,,60,09:05:00\nc.tif,A2,,,,,,\n"
+    path.write_text(HEADER + starts)
+    facts = Facts(fps=20)
+    one, other = recordings_of(sources, facts, lines_of(path, sources))
+    assert (one.files, one.name, one.pacing_bpm) == (tuple(sources[:2]), "A1", 60)
+    assert [(file.name, event.label) for file, event in one.facts.marks] == [
+        ("a.tif", "no drug"),
+        ("b.tif", "iso 1 uM"),
+    ]
+    assert other.files == (sources[2],)
+    with pytest.raises(UserError, match="several files to --join"):
+        recordings_of(sources[:1], Facts(join=True))
+
+
+def test_two_files_joined_by_a_manifest_show_the_effect(tmp_path: Path) -> None:
+    """The story: a baseline, then a drug given between two files; one recording, one well."""
+    for name, period in (("a", 20), ("b", 14)):
+        frames, soft = beating(phases(100, period=period))
+        write_recording(tmp_path, name, frames, soft)
+    text = "a.tif,A1,,,,,,09:00:00\nb.tif,A1,iso,1,uM,,,09:01:00\n"
+    (tmp_path / "m.csv").write_text(HEADER + text)
+    words = ["analyse", str(tmp_path / "a.tif"), str(tmp_path / "b.tif"), "--fps", "20"]
+    words += ["--masks", str(tmp_path / "masks"), "--manifest", str(tmp_path / "m.csv")]
+    words += ["--set", "measure.movie=false", "--set", "measure.uncertainty=none"]
+    app([*words, "--out", str(tmp_path / "out")], standalone_mode=False)
+    out = tmp_path / "out"
+    record = json.loads((out / "A1" / "record.json").read_text())
+    assert record["recording"]["starts_s"] == [0.0, 60.0]
+    assert "b.tif follows a.tif after a gap of 55 s" in " ".join(record["notes"])
+    beats = [row for row in rows(out / "A1" / "beats.csv") if row["accepted"] == "yes"]
+    assert {row["rr_s"] for row in beats if float(row["t50_s"]) < 61} >= {""}
+    assert float(rows(out / "A1" / "frames.csv")[100]["time_s"]) == 60
+    assert {row["event"] for row in rows(out / "A1" / "effects.csv")} == {"iso 1 uM"}
+    (well,) = rows(out / "plate.csv")
+    assert float(well["beat_rate_bpm"]) == pytest.approx(60, rel=0.02)
+    assert float(well["beat_rate_bpm_change_pct"]) == pytest.approx(100 * 20 / 14 - 100, abs=3)
