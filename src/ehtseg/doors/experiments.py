@@ -8,12 +8,15 @@ from typing import Annotated
 import typer
 
 from ehtseg.doors.options import Out
+from ehtseg.records import UserError
 
 
 def study(
     name: Annotated[str, typer.Argument(help="Such as table1; --plan shows what it will do.")],
-    data: Annotated[Path, typer.Option(help="The folder that holds the labelled folders.")],
     out: Out,
+    data: Annotated[
+        Path | None, typer.Option(help="The folder that holds the labelled folders.")
+    ] = None,
     scale: Annotated[str, typer.Option(help="smoke, cpu or paper.")] = "cpu",
     workers: Annotated[int | None, typer.Option(min=1, help="Processes; else one a core.")] = None,
     scheduler: Annotated[str | None, typer.Option(help="Of Dask: tcp://HOST:PORT.")] = None,
@@ -24,13 +27,20 @@ def study(
     ] = None,
     retry: Annotated[bool, typer.Option("--retry", help="Try again what failed.")] = False,
     keep: Annotated[bool, typer.Option("--keep", help="Keep the run folders.")] = False,
+    report: Annotated[bool, typer.Option("--report", help="Only write the report again.")] = False,
 ) -> None:
     """Carry out a named study. The same command continues an interrupted one."""
     from ehtseg.doors.show import bar, say, show_plan, show_study
     from ehtseg.study.crew import Crew, workers_of
+    from ehtseg.study.report import rewrite_report, write_report
     from ehtseg.study.results import read_results
     from ehtseg.study.run import Order, find_study, look_at, predict, predicted_s, run_study
 
+    if report:
+        say(f"The report: {rewrite_report(find_study(name), out)}")
+        return
+    if data is None:
+        raise UserError("--data", "none", "Give the folder that holds the labelled folders.")
     order = Order(
         find_study(name), scale, data, out, weights_folder, share=share, retry=retry, keep=keep
     )
@@ -43,6 +53,6 @@ def study(
     with bar("tasks") as tick:
         run_study(work, crew, tell=say, tick=tick)
     failed = show_study(read_results(out))
-    say(f"The tables stand in {out}.")
+    say(f"The tables stand in {out}; the report: {write_report(out)}")
     if failed:
         raise typer.Exit(2)

@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
+from ehtseg.records import UserError
 from ehtseg.reporting.document import Block, Document, Line, Picture, Points, Section, table
 from ehtseg.reporting.study_figures import examples, in_style
 from ehtseg.reporting.study_page import write_document
@@ -18,6 +19,7 @@ from ehtseg.study.convergence import GOOD
 from ehtseg.study.found import Found, found_in
 from ehtseg.study.levels import label
 from ehtseg.study.opponents import shown_nothing
+from ehtseg.study.plan import Study
 from ehtseg.study.report_cells import slug
 from ehtseg.study.report_contrasts import claim_section, contrast_section, contrasts_at, tally_of
 from ehtseg.study.report_designs import leakage_in_short, level_sections
@@ -25,7 +27,7 @@ from ehtseg.study.report_pixels import pixel_sections
 from ehtseg.study.report_rivals import rival_sections, rivals_in_short
 from ehtseg.study.report_scores import paper_section, place_sections
 from ehtseg.study.report_training import collapse_section, runs_section, training_section
-from ehtseg.study.results import read_examples, read_results
+from ehtseg.study.results import read_examples, read_facts, read_results
 from ehtseg.study.verdicts import Claim, claims
 
 HOW = (
@@ -52,6 +54,21 @@ def write_report(folder: Path) -> Path:
     """
     with in_style():
         return write_document(document_of(found_in(read_results(folder)), folder), folder)
+
+
+def rewrite_report(study: Study, folder: Path) -> Path:
+    """`write_report` for a folder that has to hold this study.
+
+    Raises: UserError where it holds another one.
+    """
+    name = read_facts(folder)["study"]
+    if name != study.name:
+        raise UserError(
+            f"results of the study {study.name} in {folder}",
+            f"those of {name}",
+            f"Give the other folder, or ask for {name}.",
+        )
+    return write_report(folder)
 
 
 def document_of(found: Found, folder: Path) -> Document:
