@@ -11,7 +11,6 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from ehtseg.nets.blocks import pad_below_right
 
 SMALLEST_PX = 4  # edge of the coarsest map
 REFERENCE_VALUES, REFERENCE_BATCH = 85e6, 12  # what fits the memory that the planner assumes
@@ -100,8 +99,9 @@ class NnUNet(nn.Module):
         """Standardised images, of a size at which the coarsest map has more than one pixel."""
         std_B311, mean_B311 = torch.std_mean(images_B3HW, (-2, -1), correction=0, keepdim=True)
         images = (images_B3HW - mean_B311) / std_B311.clamp_min(1e-8)
-        one_pixel = images.shape[-2:] == (self.multiple, self.multiple)
-        return pad_below_right(images, 2 * self.multiple) if one_pixel else images
+        height, width = images.shape[-2:]  # no branch on them: an exported graph takes any size
+        more = self.multiple * ((height == self.multiple) * (width == self.multiple))
+        return functional.pad(images, (0, more, 0, more), mode="replicate")
 
 
 def one_logit(scores_BKHW: Tensor) -> Tensor:
