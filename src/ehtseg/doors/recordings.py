@@ -31,7 +31,8 @@ def segment(
     model: Model = None,
     threshold: Annotated[float | None, typer.Option(help="Else the run's own.")] = None,
     batch: Annotated[int | None, typer.Option(help="Frames at a time.")] = None,
-    precision: Annotated[str | None, typer.Option(help="auto, fp32, bf16 or fp16.")] = None,
+    precision: Annotated[str | None, typer.Option(help="auto, fp32, bf16, fp16 or int8.")] = None,
+    engine: Annotated[str | None, typer.Option(help="auto, torch, openvino or onnx.")] = None,
     raw_masks: RawMasks = False,
     steady: Annotated[
         int | None, typer.Option(help="Average over so many frames on either side; else 0.")
@@ -48,6 +49,7 @@ def segment(
     run = chosen_run(model)
     say(f"Segmenting with {run.words}.")
     choices = {"threshold": threshold, "batch": batch, "precision": precision, "steady": steady}
+    choices["engine"] = engine
     choices["clean"] = False if raw_masks else None
     decided = make_recipe(run.recipe.model_dump(), {"segment": given(choices)})
     with bar("frames") as tick:

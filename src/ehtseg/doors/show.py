@@ -140,7 +140,7 @@ def show_export(result: Exported) -> bool:
     if result.file is None:
         say("Not kept: its masks are too far from those of torch in fp32.", style="red")
         return False
-    say(f"Written: {result.file}. `ehtseg segment` takes it where it is the fastest that holds.")
+    say(f"Written: {result.file}")
     return True
 
 

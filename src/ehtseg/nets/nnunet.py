@@ -11,7 +11,6 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-
 SMALLEST_PX = 4  # edge of the coarsest map
 REFERENCE_VALUES, REFERENCE_BATCH = 85e6, 12  # what fits the memory that the planner assumes
 LARGEST_SHARE = 0.05  # of the data set in one batch

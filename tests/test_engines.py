@@ -1,0 +1,198 @@
+"""Engines beside torch: the same logits at every size, and which way a run is taken."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from ehtseg.nets.build import build
+from ehtseg.recipe import NetRecipe, SegmentRecipe
+from ehtseg.records import Array, UserError
+from ehtseg.seeing import engines, ways
+from ehtseg.seeing.engines import OnnxEngine, OpenVinoEngine, TorchEngine, as_rgb, needed
+from ehtseg.seeing.graphs import check_graph, onnx_graph, quantised, save_openvino
+from ehtseg.seeing.ways import REFERENCE, Way, choose_way, held, start, ways_here
+from test_nets import MEMBERS as NETS
+from test_rivals import MEMBERS as RIVALS
+from test_seeing import make_run
+
+for package in ("openvino", "onnx", "onnxruntime", "nncf"):
+    pytest.importorskip(package, reason="needs the extra `fast`", exc_type=ImportError)
+
+TINY = NetRecipe(name="unet", width=2, depth=1)
+SHAPES = ((1, 1, 50, 75), (3, 1, 1, 40), (2, 3, 33, 64))  # grey and colour, any size
+
+
+def pictures(shape: tuple[int, ...]) -> Array:
+    return np.random.default_rng(4).random(shape, np.float32)
+
+
+# --- graphs -----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "recipe", [TINY, NetRecipe(name="unet", width=2, depth=1, padding="valid")]
+)
+def test_every_engine_gives_the_logits_of_torch_at_any_size(recipe: NetRecipe) -> None:
+    net = build(recipe, seed=5).eval()
+    graph = onnx_graph(net)
+    torch_engine = TorchEngine(net, "fp32")
+    for engine in (OnnxEngine(graph), OpenVinoEngine(graph, "fp32")):
+        for shape in SHAPES:
+            expected = torch_engine(pictures(shape))
+            found = engine(pictures(shape))
+            assert found.dtype == np.float32
+            np.testing.assert_allclose(found, expected, rtol=1e-3, atol=1e-4)
+
+
+def test_an_answer_is_not_overwritten_by_the_next_one() -> None:
+    engine = OpenVinoEngine(onnx_graph(build(TINY, seed=5)), "fp32")
+    first = engine(pictures((1, 1, 32, 32)))
+    kept = first.copy()
+    engine(1 - pictures((1, 1, 32, 32)))
+    assert np.array_equal(first, kept)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("member", [*NETS, *RIVALS], ids=lambda m: m.name)
+def test_every_network_becomes_a_graph_or_says_why_not(member: Any) -> None:
+    net = build(member.recipe, seed=3).eval()
+    if member.recipe.name in ("mednca", "mednca_16", "dstransunet"):
+        with pytest.raises(UserError, match="Use the torch engine"):
+            onnx_graph(net)
+        return
+    graph = onnx_graph(net)  # checked by ONNX Runtime at two sizes that it was not traced at
+    check_graph(OpenVinoEngine(graph, "fp32"), net)
+
+
+def test_a_network_that_draws_numbers_is_refused_at_once() -> None:
+    with pytest.raises(UserError, match="draws random numbers while it runs"):
+        onnx_graph(build(NetRecipe(name="mednca_16")))
+
+
+class Fixed(torch.nn.Module):
+    """A body whose graph would hold for one size only."""
+
+    def forward(self, images_B3HW: torch.Tensor) -> torch.Tensor:
+        side = float(images_B3HW.shape[-1])
+        return images_B3HW[:, :1] + side
+
+
+def test_a_graph_that_holds_for_one_size_only_is_noticed() -> None:
+    net = build(TINY, seed=0)
+    net.body = Fixed()
+    with pytest.raises(UserError, match=r"a graph that is \d.*% off at 64 x 64"):
+        onnx_graph(net)
+
+
+def test_eight_bits_stay_near_and_are_really_eight(tmp_path: Path) -> None:
+    net = build(NetRecipe(name="unet", width=4, depth=1, norm="batch"), seed=2).eval()
+    graph = onnx_graph(net)
+    shape = (1, 1, 32, 32)
+    model = quantised(graph, [pictures(shape)] * 4)
+    assert sum(op.get_type_name() == "FakeQuantize" for op in model.get_ops()) > 0
+    save_openvino(model, tmp_path / "net.xml")
+    exact = TorchEngine(net, "fp32")(pictures(shape))
+    found = OpenVinoEngine(tmp_path / "net.xml", "int8")(pictures(shape))
+    spread = np.ptp(exact)
+    assert 1e-6 * spread < np.abs(found - exact).max() < 0.2 * spread
+
+
+def test_grey_becomes_three_channels() -> None:
+    images = pictures((2, 1, 3, 5))
+    assert np.array_equal(as_rgb(images)[:, 2], images[:, 0])
+    assert as_rgb(images).flags.c_contiguous
+
+
+def test_a_missing_package_names_the_extra() -> None:
+    with pytest.raises(UserError, match=r"pip install 'ehtseg\[fast\]'"):
+        needed("no_such_package_at_all")
+
+
+def test_openvino_refuses_a_precision_that_it_has_not() -> None:
+    with pytest.raises(UserError, match="fp16"):
+        OpenVinoEngine(b"", "fp16")
+
+
+# --- ways -------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def amx(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A processor that multiplies in bf16."""
+    monkeypatch.setattr(engines, "cpu_bf16", lambda: "AMX")
+
+
+def verdicts(**holds: bool) -> dict[str, Any]:
+    found = {name.replace("_", " "): {"holds": value} for name, value in holds.items()}
+    return {"guard": {"ways": found}}
+
+
+@pytest.mark.usefixtures("amx")
+def test_the_fastest_way_comes_first_and_the_reference_last() -> None:
+    assert [str(way) for way in ways_here("cpu")] == [
+        "openvino bf16", "torch bf16", "openvino fp32", "torch fp32",
+    ]  # fmt: skip
+
+
+@pytest.mark.usefixtures("amx")
+@pytest.mark.parametrize(
+    ("facts", "choices", "expected"),
+    [
+        ({}, {}, "torch fp32"),  # the guard never ran
+        (verdicts(openvino_bf16=True, torch_bf16=True), {}, "openvino bf16"),
+        (verdicts(openvino_bf16=False, torch_bf16=True), {}, "torch bf16"),
+        (verdicts(torch_bf16=False, openvino_fp32=True), {}, "openvino fp32"),
+        (verdicts(openvino_bf16=True), {"engine": "torch"}, "torch fp32"),
+        (verdicts(openvino_bf16=True), {"precision": "fp32"}, "torch fp32"),
+        ({}, {"precision": "bf16"}, "torch bf16"),  # asked for: taken, guard or not
+        ({}, {"precision": "bf16", "engine": "openvino"}, "openvino bf16"),
+        ({}, {"engine": "openvino"}, "openvino fp32"),
+        ({}, {"engine": "onnx"}, "onnx fp32"),
+        ({}, {"precision": "int8"}, "openvino int8"),
+        ({}, {"precision": "fp16"}, "torch fp16"),
+        (
+            {**verdicts(openvino_int8=True), "exports": {"openvino_int8": {}}},
+            {},
+            "openvino int8",
+        ),
+        (
+            {**verdicts(openvino_int8=False), "exports": {"openvino_int8": {}}},
+            {},
+            "torch fp32",
+        ),
+    ],
+)
+def test_a_run_is_taken_the_fastest_way_that_the_guard_let_pass(
+    facts: dict[str, Any], choices: dict[str, Any], expected: str
+) -> None:
+    way, _ = choose_way(facts, SegmentRecipe.model_validate(choices), "cpu")
+    assert str(way) == expected
+
+
+def test_without_the_extra_everything_is_torch(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(ways, "installed", lambda _: False)
+    assert {way.engine for way in ways_here("cpu")} == {"torch"}
+    assert "ehtseg[fast]" in ways.engine_choice("cpu").why
+    assert ways_here("cuda")[-1] == REFERENCE
+
+
+def test_a_verdict_counts_only_for_its_own_way() -> None:
+    facts = verdicts(torch_bf16=True)
+    assert held(facts, Way("torch", "bf16"))
+    assert not held(facts, Way("openvino", "bf16"))
+
+
+def test_an_engine_starts_from_the_run_folder(tmp_path: Path) -> None:
+    run = make_run(tmp_path / "run")
+    images = pictures((1, 1, 40, 48))
+    expected = start(REFERENCE, run, "cpu")(images)
+    engine = start(Way("onnx", "fp32"), run, "cpu")
+    assert (engine.name, engine.precision, engine.device) == ("onnx", "fp32", "cpu")
+    np.testing.assert_allclose(engine(images), expected, rtol=1e-3, atol=1e-4)
+    with pytest.raises(UserError, match="--int8"):
+        start(Way("openvino", "int8"), run, "cpu")
