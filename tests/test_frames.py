@@ -12,7 +12,8 @@ import tifffile
 from PIL import Image
 
 from conftest import shared, tissue_frame
-from ehtseg.jobs.frames import farthest_first, pick_frames, share_out, thumbnails, unique_names
+from ehtseg.jobs.frames import farthest_first, pick_frames, share_out, thumbnails
+from ehtseg.jobs.naming import unique_names
 from ehtseg.reading.dataset import open_dataset
 from ehtseg.reading.video import open_video
 from ehtseg.records import UserError
@@ -178,7 +179,7 @@ def test_recordings_of_one_name_keep_apart(tmp_path: Path) -> None:
     for folder in dotted:
         folder.mkdir()
     assert unique_names(dotted) == ["day.1", "day.2"]
-    assert unique_names([Path("/x/a/b.avi"), Path("/y/a/b.avi")]) == ["x_a_b.avi", "y_a_b.avi"]
+    assert unique_names([Path("/x/a/b.avi"), Path("/y/a/b.avi")]) == ["x_a_b", "y_a_b"]
 
 
 def test_shares_are_even_and_passed_on() -> None:

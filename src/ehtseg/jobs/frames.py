@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import itertools
 import json
-import shutil
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -15,8 +13,10 @@ import cv2
 import numpy as np
 from PIL import Image
 
+from ehtseg.jobs.naming import unique_names
 from ehtseg.reading.video import Progress, Video, find_videos, open_video
 from ehtseg.records import Array, Frame, UserError, written_whole
+from ehtseg.seeing.outputs import folder_written_whole
 
 if TYPE_CHECKING:
     from ehtseg.seeing.run_folder import RunFolder
@@ -79,7 +79,7 @@ def pick_frames(
         cure = "Look at the recordings in a viewer, and record them again."
         raise UserError("frames with something to see", "only frames of one value each", cure)
     names = unique_names(paths)
-    with _new_folder(out) as folder:
+    with folder_written_whole(out) as folder:
         (folder / "images").mkdir()
         (folder / "masks").mkdir()
         picked: list[PickedFrame] = []
@@ -164,23 +164,6 @@ def share_out(n: int, available: Sequence[int]) -> list[int]:
     return shares
 
 
-def unique_names(paths: Sequence[Path]) -> list[str]:
-    """A name for each recording: its file's, with that of its folder where two are the same.
-
-    >>> unique_names([Path("mon/a.avi"), Path("tue/a.avi")])
-    ['mon_a', 'tue_a']
-    """
-    whole = [path.resolve() for path in paths]
-    named = [path.parent if path.name == "images" else path for path in whole]
-    short = [path.name if path.is_dir() else path.stem for path in named]
-    spellings = (
-        short,
-        [f"{path.parent.name}_{name}" for path, name in zip(named, short, strict=True)],
-        ["_".join(path.parts[1:]) for path in whole],
-    )
-    return next(names for names in spellings if len(set(names)) == len(names))
-
-
 def _check(n: int, n_videos: int, out: Path) -> None:
     if n < n_videos:
         raise UserError(
@@ -198,27 +181,6 @@ def _check(n: int, n_videos: int, out: Path) -> None:
             f"{out}, which holds {', '.join(inside[:4])} with {masks} files in masks/",
             "Choose another --out; train takes several folders at once.",
         )
-
-
-@contextmanager
-def _new_folder(out: Path) -> Iterator[Path]:
-    """A folder beside `out` to fill, renamed to `out` when the block ends well, else removed."""
-    beside = out.with_name(f".{out.name}.part")
-    try:
-        shutil.rmtree(beside, ignore_errors=True)
-        beside.mkdir(parents=True)
-        yield beside
-        if out.exists():
-            out.rmdir()
-        beside.rename(out)
-    except OSError as error:
-        raise UserError(
-            f"to be able to write {out}",
-            f"“{error.strerror or error}”",
-            "Free some space or choose another --out; nothing was left half-written.",
-        ) from error
-    finally:
-        shutil.rmtree(beside, ignore_errors=True)
 
 
 def _written(

@@ -5,13 +5,12 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from itertools import chain, count
 from pathlib import Path
 from typing import Any
 
+from ehtseg.jobs.naming import told_apart
 from ehtseg.reading.folders import image_files
 from ehtseg.records import UserError
 from ehtseg.seeing.run_folder import sha256_of
@@ -37,7 +36,7 @@ def output_folders(sources: Sequence[Path], out: Path, writer: str = WRITER) -> 
     }
     taken = {name.name.casefold() for name in out.iterdir()}
     folders = []
-    for source, names in zip(sources, _told_apart(sources), strict=True):
+    for source, names in zip(sources, told_apart(map(absolute, sources)), strict=True):
         folder = before.get(str(absolute(source)))
         if folder is None:
             folder = out / next(name for name in names if name.casefold() not in taken)
@@ -86,26 +85,6 @@ def is_same(record: dict[str, Any], source: Path) -> bool:
 def absolute(path: Path) -> Path:
     """The path from the root; links stay as they are, because a user knows the name of a link."""
     return Path(os.path.abspath(path))
-
-
-def _told_apart(sources: Sequence[Path]) -> Iterator[Iterator[str]]:
-    """For each recording the names that no other of them could have, the shortest first."""
-    ladders = [list(dict.fromkeys(_names(absolute(source)))) for source in sources]
-    times = Counter(name.casefold() for ladder in ladders for name in ladder)
-    for ladder in ladders:
-        own = [name for name in ladder if times[name.casefold()] == 1]
-        yield chain(own, (f"{ladder[0]}_{number}" for number in count(2)))
-
-
-def _names(path: Path) -> Iterator[str]:
-    """A recording's name; with its suffix; with one folder above it, with two, ..."""
-    stem, suffix = (path.name, "") if path.is_dir() else (path.stem, path.suffix.strip("."))
-    yield stem
-    if suffix:
-        yield f"{stem}_{suffix}"
-    above = path.parent.parts[1:]
-    for depth in range(1, len(above) + 1):
-        yield "_".join((*above[-depth:], stem))
 
 
 def _make_folder(out: Path) -> None:

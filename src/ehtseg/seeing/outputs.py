@@ -37,7 +37,7 @@ def folder_written_whole(folder: Path) -> Iterator[Path]:
         _clear(folder, beside, old)
         beside.mkdir(parents=True)
         yield beside
-        for file in beside.iterdir():
+        for file in filter(Path.is_file, beside.rglob("*")):
             with open(file, "rb+") as opened:
                 os.fsync(opened.fileno())
         if folder.exists():

@@ -1,0 +1,42 @@
+"""Names of recordings that share a folder of results: as short as tells them apart."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
+from itertools import chain, count
+from pathlib import Path
+
+
+def unique_names(paths: Sequence[Path]) -> list[str]:
+    """A name for each recording: its file's, with the folders above it where two are the same.
+
+    >>> unique_names([Path("/mon/a.avi"), Path("/tue/a.avi"), Path("/tue/b/images")])
+    ['mon_a', 'tue_a', 'b']
+    """
+    return [next(names) for names in told_apart(path.resolve() for path in paths)]
+
+
+def told_apart(paths: Iterable[Path]) -> Iterator[Iterator[str]]:
+    """For each recording (path from the root) the names that no other of them could have.
+
+    The shortest first, and without end.
+    """
+    ladders = [list(dict.fromkeys(_names(path))) for path in paths]
+    times = Counter(name.casefold() for ladder in ladders for name in ladder)
+    for ladder in ladders:
+        own = [name for name in ladder if times[name.casefold()] == 1]
+        yield chain(own, (f"{ladder[0]}_{number}" for number in count(2)))
+
+
+def _names(path: Path) -> Iterator[str]:
+    """A recording's name; with its suffix; with one folder above it, with two, ..."""
+    if path.name == "images":
+        path = path.parent
+    stem, suffix = (path.name, "") if path.is_dir() else (path.stem, path.suffix.strip("."))
+    yield stem
+    if suffix:
+        yield f"{stem}_{suffix}"
+    above = path.parent.parts[1:]
+    for depth in range(1, len(above) + 1):
+        yield "_".join((*above[-depth:], stem))
