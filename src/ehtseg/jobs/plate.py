@@ -194,8 +194,8 @@ def _unpaired(changes: Changes, refused: Collection[int]) -> Iterator[str]:
             if change.reason and change.treatment.line not in refused:
                 lines.setdefault((name, change.reason), []).append(change.treatment.line)
     names: dict[tuple[str, tuple[int, ...]], list[str]] = {}
-    for (name, reason), numbers in lines.items():
-        names.setdefault((reason, tuple(numbers)), []).append(name)
+    for (name, reason), of_reason in lines.items():
+        names.setdefault((reason, tuple(of_reason)), []).append(name)
     for (reason, numbers), measures in names.items():
         where = f"line{'s' * (len(numbers) > 1)} {', '.join(map(str, numbers))}"
         yield f"Change in {', '.join(measures)} ({where}): {reason}."

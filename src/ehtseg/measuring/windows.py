@@ -78,7 +78,7 @@ def sliding_windows(
     rr_s = np.append(np.nan, intervals_s(t50_s, frames_s)) if len(t50_s) else t50_s
     start_s = window_starts_s(*span_s, width_s, step_s)
     end_s = np.minimum(start_s + width_s, max(span_s))
-    rows = []
+    rows: list[dict[str, float]] = []
     for first, stop in zip(*np.searchsorted(t50_s, [start_s, end_s]), strict=True):
         inside = rr_s[first:stop]
         inside = inside[np.isfinite(inside)]
