@@ -21,6 +21,7 @@ from ehtseg.learning.train import train
 from ehtseg.nets.build import RIVALS, build
 from ehtseg.nets.describe import describe
 from ehtseg.nets.mednca import spread
+from ehtseg.nets.nnunet import NnUNetPlan
 from ehtseg.nets.weights_file import write_weights_file
 from ehtseg.reading.dataset import Dataset, open_dataset
 from ehtseg.recipe import FitRecipe, NetRecipe, Recipe, make_recipe
@@ -383,3 +384,10 @@ def test_weights_files_that_do_not_belong_are_refused(tmp_path: Path) -> None:
     ):
         with torch.device("meta"), pytest.raises(UserError, match=said):
             build(NetRecipe(name=name, weights=weights))
+
+
+def test_our_planner_plans_what_nnunet_planned() -> None:
+    """Plans that nnunetv2 2.8.1 made of 256 x 256 frames: 168 and 42 cases (docs/log.md)."""
+    plan = NnUNetPlan.of_size(256)
+    assert plan.channels == (32, 64, 128, 256, 512, 512, 512)
+    assert [plan.batch(256, n) for n in (168, 42)] == [8, 2]
