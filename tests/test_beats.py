@@ -271,3 +271,12 @@ def test_a_wrong_line_is_named(tmp_path: Path, line: str) -> None:
 def test_an_edit_that_fits_no_beat_is_refused(edit: Edit, said: str) -> None:
     with pytest.raises(UserError, match=said):
         apply_edits(find(clean()), (edit,))
+
+
+def test_a_beat_taken_out_by_hand_is_no_noise() -> None:
+    train = regular_train(1.0, 30, 12)
+    x = train.x + np.random.default_rng(5).normal(0, 0.01, len(train.x))
+    finding = find_beats(train.time_s, x)
+    edited = apply_edits(finding, [Edit("remove", finding.accepted[5].peak_s)])
+    assert len(edited.accepted) == len(finding.accepted) - 1
+    assert edited.noise == pytest.approx(finding.noise, rel=0.3)

@@ -66,7 +66,7 @@ def test_the_strip_shows_only_what_is_near(report) -> None:  # type: ignore[no-u
 def test_rejected_candidates_have_a_mark_of_their_own() -> None:
     time_s = np.arange(100) / 20
     marks = np.array([[0.9, 1.0, 0.8, 1.0], [np.nan, 3.0, 0.1, 0.0]])
-    strip = Strip(300, 100, 4.0, time_s, np.sin(time_s), marks, "trace", "s", 1.0)
+    strip = Strip(300, 100, 4.0, time_s, np.sin(time_s), marks, (-1, 1), "trace", "s", 1.0)
     first, second = strip.at(1.0), strip.at(3.0)
     assert near(first[:, 140:160], BLUE).any()
     assert near(second[:, 140:160], VERMILION).any()
@@ -79,7 +79,7 @@ def test_without_a_trace_the_movie_is_made_all_the_same(report, tmp_path) -> Non
     recording = report.recording | {"height": 72, "width": 128, "fps": None, "n_frames": 3}
     none = replace(report, choice=None, finding=None, recording=recording)
     image = np.full((72, 128), 90, np.uint8)
-    pairs = [(Frame(k, None, image), image > 200) for k in range(3)]
+    pairs = ((Frame(k, None, image), image > 200) for k in range(3))
     write_film(none, pairs, tmp_path / "a.mp4")
     pictures, _ = shown(tmp_path / "a.mp4")
     assert len(pictures) == 3

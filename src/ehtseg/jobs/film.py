@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
+from collections.abc import Generator
+from contextlib import closing
 from pathlib import Path
 
 import cv2
@@ -15,15 +16,17 @@ from ehtseg.reporting.report import Report
 from ehtseg.reporting.strip import make_strip
 from ehtseg.seeing import render
 from ehtseg.seeing.outputs import movie
+from ehtseg.seeing.stream import ahead
 
 NARROWEST_PX, WIDEST_PX = 480, 960  # of the movie: room for words, and no more than a page shows
 STRIP = 0.22  # height of the strip, as a share of the movie's width
 STRIP_PX = (96, 160)
+AHEAD = 8  # frames that are decoded while others are drawn
 
 
 def write_film(
     report: Report,
-    pairs: Iterable[tuple[Frame, Array]],
+    pairs: Generator[tuple[Frame, Array], None, None],
     path: Path,
     progress: Progress = lambda _done, _total: None,
 ) -> None:
@@ -35,8 +38,11 @@ def write_film(
     size = film_size(known["width"], known["height"])
     strip = make_strip(report, size[0], int(np.clip(STRIP * size[0], *STRIP_PX)) // 2 * 2)
     shape = size[1] + strip.height, size[0]
-    with movie(path, shape, known["fps"], f"ehtseg: {report.name}") as write:
-        for count, (frame, mask) in enumerate(pairs):
+    with (
+        movie(path, shape, known["fps"], f"ehtseg: {report.name}") as write,
+        closing(ahead(pairs, AHEAD)) as coming,
+    ):
+        for count, (frame, mask) in enumerate(coming):
             now_s = float(report.traces.time_s[count])
             write(np.vstack([picture(frame.image, mask, size), strip.at(now_s)]), frame.time_s)
             progress(count + 1, known["n_frames"])

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Iterator
+from collections.abc import Generator
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -53,7 +53,7 @@ class Material:
                 for mask in self.parts.masks():
                     write(mask)
 
-    def pairs(self, folder: Path) -> Iterator[tuple[Frame, Array]]:
+    def pairs(self, folder: Path) -> Generator[tuple[Frame, Array], None, None]:
         """Every frame with its mask, bool (H, W), a second time; `folder` is the one of `keep`."""
         if self.sight.draws:
             yield from zip(self.video.frames(), open_masks(folder / MASKS).masks(), strict=False)

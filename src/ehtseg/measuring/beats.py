@@ -34,6 +34,7 @@ TWITCH_S = 3.0  # a twitch is over within this time on either side of its peak
 RHYTHMIC = 0.3  # autocorrelation from which on the period is trusted
 LONGEST_S = 6.0  # what takes longer is drift
 FEWEST_FRAMES = 20
+REMOVED = "removed by hand"
 NAN = float("nan")
 
 
@@ -161,7 +162,7 @@ def _too_soon(peaks_s: Array, size: Array, refractory_s: float) -> Array:
 
 def _judged(beat: Beat, by_hand: bool | None) -> Beat:
     if by_hand is not None:
-        said = "added by hand" if by_hand else "removed by hand"
+        said = "added by hand" if by_hand else REMOVED
         return replace(beat, reason=said, accepted=by_hand and bool(np.isfinite(beat.t50_s)))
     if np.isnan(beat.t50_s):
         start = beat.clipped == "start"
@@ -202,7 +203,8 @@ def _concluded(time_s: Array, x: Array, beats: list[Beat]) -> BeatFinding:
     middle = max(0, (len(known) - BEATS_PER_MEAN) // 2)
     sample = known[middle : middle + BEATS_PER_MEAN]
     mean = mean_of(time_s, x, sample)
-    noise = noise_sd(x, time_s) if mean is None else unexplained_sd(time_s, x, sample, mean)
+    aside = [beat for beat in beats if beat.reason == REMOVED]
+    noise = noise_sd(x, time_s) if mean is None else unexplained_sd(time_s, x, sample, mean, aside)
     verdict, reasons = conclude(beats, time_s, noise, periodicity(time_s, x))
     if verdict == "not beating":
         why = f"not beating: {reasons[0]}"
@@ -213,11 +215,14 @@ def _concluded(time_s: Array, x: Array, beats: list[Beat]) -> BeatFinding:
     return BeatFinding(verdict, reasons, tuple(beats), period_s, noise, level, time_s, x, mean)
 
 
-def unexplained_sd(time_s: Array, x: Array, beats: Sequence[Beat], mean: MeanBeat) -> float:
+def unexplained_sd(
+    time_s: Array, x: Array, beats: Sequence[Beat], mean: MeanBeat, aside: Sequence[Beat] = ()
+) -> float:
     """SD of what remains of the trace when the mean beat, at each beat's size, is taken out.
 
-    Over the frames from the first to the last of `beats`. From one frame to the next a fast
-    twitch moves more than the noise, so that differences of frames would overstate it.
+    Over the frames from the first to the last of `beats`, but for those of the beats `aside`. From
+    one frame to the next a fast twitch moves more than the noise, so that differences of frames
+    would overstate it.
     """
     left = x - baseline(time_s, beats)
     for beat in beats:
@@ -228,6 +233,8 @@ def unexplained_sd(time_s: Array, x: Array, beats: Sequence[Beat], mean: MeanBea
         shape = beat.amplitude * mean.at(lag_s[inside])
         left[first : first + len(y)][inside] = y[inside] - shape
     covered = (time_s >= beats[0].onset_s) & (time_s <= beats[-1].end_s)
+    for beat in aside:
+        covered &= ~((time_s >= beat.onset_s) & (time_s <= beat.end_s))
     return float(np.sqrt(np.pi / 2) * np.mean(np.abs(left[covered])))
 
 

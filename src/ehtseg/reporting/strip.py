@@ -30,7 +30,8 @@ FINE = 4  # bits of a pixel's fraction in which OpenCV draws
 class Strip:
     """The trace of one recording, ready to be drawn at any moment; times in s, levels above rest.
 
-    `marks` are the candidates: 50 % upstroke, peak, level of the peak, whether accepted.
+    `marks` are the candidates: 50 % upstroke, peak, level of the peak, whether accepted. `range`
+    are the levels at the lower and the upper edge.
     """
 
     width: int
@@ -39,6 +40,7 @@ class Strip:
     time_s: Array
     level: Array
     marks: Array  # (N, 4)
+    range: tuple[float, float]
     words: str
     unit: str  # of the time that is written
     per_s: float  # of these units
@@ -90,10 +92,9 @@ class Strip:
         return np.asarray(self.width / 2 + np.asarray(since_s) * self.width / self.span_s)
 
     def _y(self, level: Array) -> Array:
-        low, high = np.percentile(self.level, OUTLIERS) if len(self.level) else (0.0, 1.0)
-        size = max(float(high - low), 1e-9)
+        low, high = self.range
         free = self.height - ROOM_PX - 16
-        return np.asarray(ROOM_PX + 5 + free * (1 - (np.asarray(level) - low) / size))
+        return np.asarray(ROOM_PX + 5 + free * (high - np.asarray(level)) / (high - low))
 
 
 def make_strip(report: Report, width: int, height: int) -> Strip:
@@ -103,7 +104,7 @@ def make_strip(report: Report, width: int, height: int) -> Strip:
     if report.choice is None or finding is None:
         nothing = np.zeros(0)
         empty = np.zeros((0, 4))
-        return Strip(width, height, USUAL_S, nothing, nothing, empty, "no trace", *told)
+        return Strip(width, height, USUAL_S, nothing, nothing, empty, (0.0, 1.0), "no trace", *told)
     level = finding.x - relaxed_level(finding)
     marks = [
         (b.t50_s, b.peak_s, float(np.interp(b.peak_s, finding.time_s, level)), float(b.accepted))
@@ -112,8 +113,10 @@ def make_strip(report: Report, width: int, height: int) -> Strip:
     span_s = float(np.clip(PERIODS * finding.period_s, SHORTEST_S, LONGEST_S))
     span_s = span_s if np.isfinite(span_s) else USUAL_S
     array = np.array(marks, float).reshape(-1, 4)
+    low, high = (float(value) for value in np.percentile(level, OUTLIERS))
+    shown = low, max(high, low + 1e-9)
     words = label(report.choice.name)
-    return Strip(width, height, span_s, finding.time_s, level, array, words, *told)
+    return Strip(width, height, span_s, finding.time_s, level, array, shown, words, *told)
 
 
 @cache
