@@ -20,6 +20,7 @@ from PIL import Image
 
 import ehtseg.study.crew as crew_room
 from conftest import shared, write_labelled
+from ehtseg.doors.cli import main
 from ehtseg.learning.evaluate import evaluate
 from ehtseg.reading.dataset import open_dataset
 from ehtseg.records import UserError
@@ -490,6 +491,62 @@ def test_the_folder_of_another_study_is_refused(
     before(out)
     with pytest.raises(UserError, match=said):
         look_at(Order(TINY, "cpu", data, out))
+
+
+@pytest.fixture
+def films(tmp_path: Path) -> Path:
+    """Made-up recordings under the names of the real ones."""
+    for name in ("eht_d1t3", "eht_mbpt", "eht_ohw", "eht_fibrotug_stills"):
+        write_labelled(tmp_path / "films" / name, {name: 20 if name == "eht_d1t3" else 2}, size=32)
+    return tmp_path / "films"
+
+
+def ehtseg(monkeypatch: pytest.MonkeyPatch, *words: object) -> int:
+    monkeypatch.setattr(sys, "argv", ["ehtseg", "study", *map(str, words)])
+    try:
+        main()
+    except SystemExit as end:
+        return int(end.code or 0)
+    return 0
+
+
+def test_the_command_shows_the_plan_and_leaves_nothing(
+    films: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.setattr("ehtseg.study.entries._found", lambda net: net.name == "resnet50")
+    command = ("table1", "--data", films, "--out", tmp_path / "x", "--scale", "smoke")
+    assert ehtseg(monkeypatch, *command, "--plan") == 0
+    said = capsys.readouterr().out
+    assert "12 of 12 tasks are left." in said
+    assert "VGG-16, BCE, frozen (random weights)" in said
+    assert "No ImageNet weights of vgg16 were found: it starts from random ones." in said
+    assert not (tmp_path / "x").exists()
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (("tabel1", "--data", "."), "Nearest: table1"),
+        (("table1", "--data", "nowhere"), "no such folder"),
+        (("table1", "--data", "FILMS", "--scale", "huge"), "smoke, cpu, paper"),
+        (("table1", "--data", "FILMS", "--weights-folder", "nowhere"), "--weights-folder"),
+    ],
+)
+def test_bad_words_are_one_paragraph(
+    words: tuple[str, ...],
+    said: str,
+    films: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    given = [films if word == "FILMS" else word for word in words]
+    assert ehtseg(monkeypatch, *given, "--out", tmp_path / "x") == 2
+    assert said in capsys.readouterr().err
+    assert not (tmp_path / "x").exists()
 
 
 @pytest.mark.slow

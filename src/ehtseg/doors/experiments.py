@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from pathlib import Path
 from typing import Annotated
 
@@ -30,7 +31,7 @@ def study(
     report: Annotated[bool, typer.Option("--report", help="Only write the report again.")] = False,
 ) -> None:
     """Carry out a named study. The same command continues an interrupted one."""
-    from ehtseg.doors.show import bar, say, show_plan, show_study
+    from ehtseg.doors.show import bar, lasting, say, show_plan, show_study
     from ehtseg.study.crew import Crew, workers_of
     from ehtseg.study.report import rewrite_report, write_report
     from ehtseg.study.results import read_results
@@ -47,11 +48,15 @@ def study(
     crew = Crew(workers_of(workers, scheduler), scheduler)
     work = look_at(order)
     seconds = predict(work, crew, say)
-    show_plan(work, seconds, crew.workers, predicted_s(work, seconds, crew))
+    total_s = predicted_s(work, seconds, crew)
+    show_plan(work, seconds, crew.workers, total_s)
     if plan:
         return
+    began = time.perf_counter()
     with bar("tasks") as tick:
         run_study(work, crew, tell=say, tick=tick)
+    foreseen = f" ({lasting(total_s)} were predicted)" if seconds else ""
+    say(f"It took {lasting(time.perf_counter() - began)}{foreseen}.")
     failed = show_study(read_results(out))
     say(f"The tables stand in {out}; the report: {write_report(out)}")
     if failed:

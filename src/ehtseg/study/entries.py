@@ -8,6 +8,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
+from typing import Literal
 
 from ehtseg.nets.build import wanted_file
 from ehtseg.recipe import FROM_SCRATCH, NetRecipe
@@ -72,9 +73,9 @@ def startable(run: Run) -> tuple[Run, str]:
 
 def missing_weights(net: NetRecipe) -> str:
     """The encoder whose ImageNet weights a network asks for and cannot have; nothing if it can."""
-    if net.name in FROM_SCRATCH or _found(net):
-        return ""
-    return net.name
+    transfer: Literal[0, "all"] = 0 if net.transfer in (0, ()) else "all"
+    alike = NetRecipe(name=net.name, transfer=transfer, weights=net.weights)
+    return "" if net.name in FROM_SCRATCH or _found(alike) else net.name
 
 
 def baselines_key(run: Run, data: Path) -> str:

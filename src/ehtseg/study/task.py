@@ -13,6 +13,7 @@ from filelock import FileLock
 
 from ehtseg.learning.train import train
 from ehtseg.nets.weights import FOLDER
+from ehtseg.records import UserError
 from ehtseg.seeing.engines import flush_denormals
 from ehtseg.study.entries import Entry
 from ehtseg.study.frames import frames_at, split_of, training_frames
@@ -68,9 +69,19 @@ def prepare(task: Task) -> None:
 
 
 def look_for_weights(folder: Path | None) -> None:
-    """Let this process look for ImageNet weights in a folder too, as if the user had set it."""
-    if folder is not None:
-        os.environ[FOLDER] = str(folder)
+    """Let this process look for ImageNet weights in a folder too, as if the user had set it.
+
+    Raises: UserError where there is no such folder.
+    """
+    if folder is None:
+        return
+    if not folder.is_dir():
+        raise UserError(
+            f"a folder of ImageNet weights at {folder}",
+            "no such folder",
+            f"Correct --weights-folder, or leave it out and set {FOLDER}.",
+        )
+    os.environ[FOLDER] = str(folder)
 
 
 def _training(task: Task) -> Record:
