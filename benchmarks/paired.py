@@ -14,8 +14,6 @@ from typing import Any
 
 import torch
 
-REPEATS = 5
-
 
 @dataclass(frozen=True)
 class Row:
@@ -32,16 +30,20 @@ class Row:
 
 
 def race(
-    what: str, unit: str, contestants: Mapping[str, Callable[[], float]], note: str = ""
+    what: str,
+    unit: str,
+    contestants: Mapping[str, Callable[[], float]],
+    repeats: int,
+    note: str = "",
 ) -> Row:
-    """Run all contestants in turn, `REPEATS` times after a warm-up; the first one is ours.
+    """Run all contestants in turn, `repeats` times after a warm-up; the first one is ours.
 
     Each does its work and returns how much that was (frames, steps times batch, ...).
     """
     rates: dict[str, list[float]] = {name: [] for name in contestants}
     for contestant in contestants.values():
         contestant()
-    for _ in range(REPEATS):
+    for _ in range(repeats):
         for name, contestant in contestants.items():
             started = time.perf_counter()
             done = contestant()

@@ -29,6 +29,7 @@ from opponent import plain_loop, training_steps, twin, video_script
 from paired import Row, machine, race, remember, table
 
 from ehtseg.jobs.segment import segment
+from ehtseg.learning.feature_cache import features_kept
 from ehtseg.learning.training import Training
 from ehtseg.nets.build import Net, build
 from ehtseg.reading.dataset import open_dataset
@@ -63,7 +64,7 @@ def frames(size: int, count: int = N_FRAMES) -> list[np.ndarray]:
     return [cv2.resize(cv2.imread(str(p), cv2.IMREAD_GRAYSCALE), (size, size)) for p in paths]
 
 
-def segmenting(name: str, size: int) -> Row:
+def segmenting(name: str, size: int, repeats: int) -> Row:
     """Frames to probabilities against frames to logits."""
     net, words = network(name)
     model, pictures = twin(net), frames(size)
@@ -93,10 +94,10 @@ def segmenting(name: str, size: int) -> Row:
 
     contestants = {"ours": ours, "smp": theirs(False), "smp tuned": theirs(True)}
     note = f"{way}; {words}; outputs {apart:.0e} apart"
-    return race(f"segment {name} {size}", "frames/s", contestants, note)
+    return race(f"segment {name} {size}", "frames/s", contestants, repeats, note)
 
 
-def training(name: str, freeze: int | str) -> Row:
+def training(name: str, freeze: int | str, repeats: int) -> Row:
     """Optimiser steps on the bundled frames, at 256 x 256, without augmentation."""
     net, words = network(name, freeze)
     dataset = open_dataset([DEMO])
@@ -108,7 +109,8 @@ def training(name: str, freeze: int | str) -> Row:
     epochs = iter(range(99))
 
     def step_ours() -> float:
-        ours.epoch(next(epochs), lambda _done, _total: None)
+        with features_kept(net, recipe, ours.resolved["precision"]):
+            ours.epoch(next(epochs), lambda _done, _total: None)
         return STEPS * BATCH
 
     def theirs(tuned: bool) -> Callable[[], float]:
@@ -125,7 +127,7 @@ def training(name: str, freeze: int | str) -> Row:
 
     kind = "frozen" if freeze == "all" else "unfrozen"
     contestants = {"ours": step_ours, "smp": theirs(False), "smp tuned": theirs(True)}
-    return race(f"train {name} {kind}", "images/s", contestants, words)
+    return race(f"train {name} {kind}", "images/s", contestants, repeats, words)
 
 
 def run_folder(folder: Path, name: str, size: int) -> Recipe:
@@ -141,7 +143,7 @@ def run_folder(folder: Path, name: str, size: int) -> Recipe:
     return recipe
 
 
-def end_to_end(name: str, size: int, folder: Path) -> Row:
+def end_to_end(name: str, size: int, folder: Path, repeats: int) -> Row:
     """A film to all outputs against a film to an overlay, start of the program left out."""
     run_folder(folder / "run", name, size)
     run = open_run(folder / "run")
@@ -156,17 +158,18 @@ def end_to_end(name: str, size: int, folder: Path) -> Row:
         return video_script(model, VIDEO, size, folder / "theirs.mp4")
 
     note = "ours: masks, two movies, table, figure; theirs: one movie"
-    return race(f"film to files, {name} {size}", "frames/s", {"ours": ours, "smp": theirs}, note)
+    contestants = {"ours": ours, "smp": theirs}
+    return race(f"film to files, {name} {size}", "frames/s", contestants, repeats, note)
 
 
-def start_up() -> Row:
+def start_up(repeats: int) -> Row:
     """`ehtseg --help`, in a process of its own."""
 
     def ours() -> float:
         subprocess.run([sys.executable, "-m", "ehtseg", "--help"], check=True, capture_output=True)
         return 1
 
-    return race("start-up", "starts/s", {"ours": ours})
+    return race("start-up", "starts/s", {"ours": ours}, repeats)
 
 
 def peak_memory(name: str, size: int, folder: Path) -> Row:
@@ -203,19 +206,20 @@ def _seconds(work: Callable[[], object]) -> float:
     return time.perf_counter() - started
 
 
-def rows_of(names: list[str], only: list[str], folder: Path) -> Iterator[Row]:
+def rows_of(asked: argparse.Namespace, folder: Path) -> Iterator[Row]:
     """All rows that were asked for, one by one."""
-    for name in names:
-        if "frames" in only:
-            yield from (segmenting(name, size) for size in (128, 256, 512))
-        if "train" in only:
-            yield from (training(name, freeze) for freeze in (0, "all"))
-        if "film" in only:
-            yield end_to_end(name, 256, folder / name)
-    if "start" in only:
-        yield start_up()
-    if "memory" in only:
-        yield peak_memory(names[0], 256, folder)
+    repeats = asked.repeats
+    for name in asked.nets:
+        if "frames" in asked.only:
+            yield from (segmenting(name, size, repeats) for size in asked.sizes)
+        if "train" in asked.only:
+            yield from (training(name, freeze, repeats) for freeze in (0, "all"))
+        if "film" in asked.only:
+            yield end_to_end(name, 256, folder / name, repeats)
+    if "start" in asked.only:
+        yield start_up(repeats)
+    if "memory" in asked.only:
+        yield peak_memory(asked.nets[0], 256, folder)
 
 
 def main() -> None:
@@ -223,6 +227,8 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--only", nargs="+", choices=parts, default=parts)
     parser.add_argument("--nets", nargs="+", default=["resnet50", "vgg16"])
+    parser.add_argument("--sizes", nargs="+", type=int, default=[128, 256, 512])
+    parser.add_argument("--repeats", type=int, default=5)
     parser.add_argument("--occasions", type=Path, default=ROOT / "benchmarks" / "occasions.jsonl")
     parser.add_argument("--memory-of", nargs=3, help=argparse.SUPPRESS)
     asked = parser.parse_args()
@@ -235,9 +241,9 @@ def main() -> None:
     print("; ".join(f"{key} {value}" for key, value in facts.items()), flush=True)
     rows = []
     with tempfile.TemporaryDirectory() as folder:
-        for row in rows_of(asked.nets, asked.only, Path(folder)):
+        for row in rows_of(asked, Path(folder)):
             rows.append(row)
-            print(table([row], []).splitlines()[-1], flush=True)
+            print("\n".join(table([row], []).splitlines()[2:]), flush=True)
     print("\n" + table(rows, remember(asked.occasions, rows, facts)))
 
 

@@ -113,11 +113,6 @@ def test_a_missing_package_names_the_extra() -> None:
         needed("no_such_package_at_all")
 
 
-def test_openvino_refuses_a_precision_that_it_has_not() -> None:
-    with pytest.raises(UserError, match="fp16"):
-        OpenVinoEngine(b"", "fp16")
-
-
 # --- ways -------------------------------------------------------------------------------------
 
 
@@ -196,3 +191,11 @@ def test_an_engine_starts_from_the_run_folder(tmp_path: Path) -> None:
     np.testing.assert_allclose(engine(images), expected, rtol=1e-3, atol=1e-4)
     with pytest.raises(UserError, match="--int8"):
         start(Way("openvino", "int8"), run, "cpu")
+
+
+@pytest.mark.parametrize(
+    "way", [Way("openvino", "fp16"), Way("onnx", "bf16"), Way("torch", "int8")]
+)
+def test_an_engine_refuses_a_precision_that_it_has_not(tmp_path: Path, way: Way) -> None:
+    with pytest.raises(UserError, match=f"the engine {way.engine} .*{way.precision}"):
+        start(way, make_run(tmp_path / "run"), "cpu")

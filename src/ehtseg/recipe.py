@@ -113,6 +113,8 @@ class FitRecipe(_Decisions):
     precision: Literal["auto", "fp32", "bf16"] = "auto"
     threads: Positive | None = None  # None: what the machine has
     workers: Count | None = None  # None: chosen from the machine; never changes a result
+    # disk for the features of a wholly frozen encoder, without augmentation or with flips; 0: none
+    feature_cache_gb: Annotated[float, Field(ge=0)] = 8.0
 
 
 class SegmentRecipe(_Decisions):

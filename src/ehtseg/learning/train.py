@@ -7,6 +7,7 @@ from pathlib import Path
 
 from ehtseg.learning.calibration import fit_temperature, no_pixels, tally
 from ehtseg.learning.checkpoint import RESUME, Memory, drop_state, load_state, save_state
+from ehtseg.learning.feature_cache import features_kept
 from ehtseg.learning.guard import guard, shown, spread
 from ehtseg.learning.history import draw_history
 from ehtseg.learning.scores import Pair, best_threshold, score_images
@@ -58,8 +59,10 @@ def train(
         if memory.epochs_done:
             tell(f"Continuing after epoch {memory.epochs_done} of {recipe.epochs}.")
         last = recipe.fit.stop_epoch or recipe.epochs
+        precision = run.facts["resolved"]["precision"]
         while memory.epochs_done < last and not _stops_early(memory, recipe.fit):
-            row = training.epoch(memory.epochs_done, tick)
+            with features_kept(training.net, recipe, precision):
+                row = training.epoch(memory.epochs_done, tick)
             _remember(memory, row)
             save_state(out, training.net, training.optimiser, memory)
             tell(

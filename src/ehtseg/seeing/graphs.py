@@ -107,8 +107,9 @@ def quantised(graph: bytes, batches: Sequence[Array]) -> Any:
     """
     openvino = needed("openvino")
     os.environ.setdefault("NNCF_CI", "1")  # without it, NNCF reports its use over the network
+    for talkative in ("torch.utils.cpp_extension", "nncf"):  # no GPU, progress
+        logging.getLogger(talkative).setLevel(logging.ERROR)
     nncf = needed("nncf")
-    logging.getLogger("nncf").setLevel(logging.ERROR)
     model = openvino.Core().read_model(graph)
     with contextlib.redirect_stdout(io.StringIO()):
         return nncf.quantize(

@@ -27,6 +27,11 @@ from ehtseg.seeing.engines import (
 from ehtseg.seeing.graphs import onnx_graph
 from ehtseg.seeing.run_folder import RunFolder, sha256_of
 
+PRECISIONS = {
+    "torch": ("fp32", "bf16", "fp16"),
+    "openvino": ("fp32", "bf16", "int8"),
+    "onnx": ("fp32",),
+}
 GRAPH_FILES = {"onnx": "net.onnx", "openvino": "net.xml", "openvino_int8": "net.xml"}
 
 
@@ -54,30 +59,36 @@ def ways_here(device: str) -> list[Way]:
 
     OpenVINO runs the same precision 1.2 to 1.4 times as fast as torch (docs/log.md).
     """
-    engines = ["openvino", "torch"] if device == "cpu" and installed("openvino") else ["torch"]
     precisions = dict.fromkeys([choose_precision(device).value, "fp32"])
-    return [Way(engine, precision) for precision in precisions for engine in engines]
+    return [Way(engine, precision) for precision in precisions for engine in _engines(device)]
 
 
 def choose_way(facts: Mapping[str, Any], choices: SegmentRecipe, device: str) -> tuple[Way, str]:
-    """The way of a run, and why: what the user chose, else the fastest that the guard let pass."""
-    offered = [INT8] if _has_int8(facts, device) else []
-    offered += ways_here(device)
-    if choices.engine == "onnx":
-        offered = [Way("onnx", "fp32")]
-    wanted = [way for way in offered if choices.engine in ("auto", "onnx", way.engine)]
-    if choices.precision != "auto":
-        at_it = [way for way in wanted if way.precision == choices.precision]
-        engine = "torch" if choices.engine == "auto" else choices.engine
-        wanted = at_it or [Way(engine, choices.precision)]
-    elif not wanted:
-        wanted = [Way(choices.engine, "fp32")]
-    for way in wanted:
-        if way == REFERENCE:
+    """The way of a run, and why: the fastest that the guard let pass, of those the user allows.
+
+    What the user asks for by name is taken even where the guard has not passed it.
+    """
+    int8 = "openvino_int8" in facts.get("exports", {}) and INT8.engine in _engines(device)
+    for way in [INT8] * int8 + ways_here(device):
+        allowed = choices.engine in ("auto", way.engine)
+        allowed &= choices.precision in ("auto", way.precision)
+        if allowed and way == REFERENCE:
             return way, "nothing faster has passed the guard on this machine"
-        if held(facts, way):
+        if allowed and held(facts, way):
             return way, "the fastest that passed the guard"
-    return wanted[-1], "asked for; the guard has not passed it"
+    return _asked_for(choices), "asked for; the guard has not passed it"
+
+
+def _asked_for(choices: SegmentRecipe) -> Way:
+    precision = "fp32" if choices.precision == "auto" else choices.precision
+    if choices.engine == "auto":
+        return INT8 if precision == INT8.precision else Way("torch", precision)
+    return Way(choices.engine, precision)
+
+
+def _engines(device: str) -> list[str]:
+    """The engines that may be chosen by themselves, the faster first."""
+    return ["openvino", "torch"] if device == "cpu" and installed("openvino") else ["torch"]
 
 
 def held(facts: Mapping[str, Any], way: Way) -> bool:
@@ -91,6 +102,12 @@ def start(way: Way, run: RunFolder, device: str) -> NamedEngine:
 
     Raises: UserError where a package or the export is missing, or the network is no graph.
     """
+    if way.precision not in PRECISIONS[way.engine]:
+        raise UserError(
+            f"a precision of the engine {way.engine} ({', '.join(PRECISIONS[way.engine])})",
+            way.precision,
+            "Choose one of these, or another --engine.",
+        )
     if way.engine == "torch":
         return TorchEngine(run.net(), cast(Precision, way.precision), device)
     name = "openvino_int8" if way == INT8 else way.engine
@@ -138,8 +155,3 @@ def engine_choice(device: str) -> Choice:
     if first.engine == "openvino":
         return Choice("openvino", "where the guard of the run passes it; else torch")
     return Choice("torch", f"OpenVINO would be 1.2 to 1.4 times as fast: {EXTRA}")
-
-
-def _has_int8(facts: Mapping[str, Any], device: str) -> bool:
-    there = "openvino_int8" in facts.get("exports", {})
-    return there and device == "cpu" and installed("openvino")
