@@ -26,6 +26,7 @@ LINE = 0.24  # inches, a row of a forest
 PANEL = 1.45  # inches, the height of a small panel
 COLUMNS = 4  # small panels beside each other
 TITLE = 32  # characters of a panel's title in one line
+MOST_CURVES = 60  # that are drawn again in each panel
 PALE = "#d0d0d0"
 SERIES = (BLUE, VERMILION, "#009e73", "#cc79a7", INK, "#e69f00")
 SHAPES = ("o", "s", "^", "D", "v", "P")
@@ -117,8 +118,9 @@ def times(groups: Mapping[str, Sequence[Time]], x_label: str) -> Figure:
 def course_panels(groups: Mapping[str, Sequence[Curve]], goal: float) -> Figure:
     """Validation Dice against steps: one panel a row, the other rows pale behind it."""
     figure, panels = _panels(list(groups), "steps", "validation Dice")
+    crowded = sum(map(len, groups.values())) > MOST_CURVES
     for name, axes in panels:
-        for other, curves in groups.items():
+        for other, curves in {name: groups[name]}.items() if crowded else groups.items():
             colour, width = (BLUE, 1.0) if other == name else (PALE, 0.4)
             for curve in curves:
                 axes.plot(curve.x, curve.y, color=colour, lw=width, zorder=2 + (other == name))
@@ -178,7 +180,9 @@ def lines(
         y = [mark.estimate for mark in marks]
         line, ink = ("--", GREY) if faint else ("-", colour)
         axes.plot(x, y, line, marker=shape, color=ink, linewidth=1, markersize=4, label=name)
-    axes.set_xticks(range(len(levels)), [textwrap.fill(level, 14, break_long_words=False) for level in levels])
+    axes.set_xticks(
+        range(len(levels)), [textwrap.fill(level, 14, break_long_words=False) for level in levels]
+    )
     axes.set(xlabel=labels[0], ylabel=labels[1])
     axes.grid(axis="y", color="#eeeeee")
     figure.legend(loc="outside upper left", ncols=2, fontsize=7)

@@ -73,17 +73,18 @@ def rewrite_report(study: Study, folder: Path) -> Path:
 
 def document_of(found: Found, folder: Path) -> Document:
     """Everything that is told of a study; `folder` may hold example pictures."""
-    judged = claims(found)
+    judged, is_about_collapse = claims(found), found.study.name == "collapse"
     sections = [
         _short(found, judged),
         *paper_section(found),
         *rival_sections(found, folder),
         *level_sections(found),
+        *(collapse_section(found) if is_about_collapse else []),
         claim_section(found, judged),
         *contrast_section(found),
         *place_sections(found),
         *training_section(found),
-        *collapse_section(found),
+        *([] if is_about_collapse else collapse_section(found)),
         *pixel_sections(found),
         *_example_sections(found, folder),
         *runs_section(found),

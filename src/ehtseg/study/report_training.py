@@ -11,6 +11,7 @@ from ehtseg.reporting.document import Block, Line, Picture, Section, table
 from ehtseg.reporting.study_figures import Curve, Mark, Time, course_panels, forest, times
 from ehtseg.study.convergence import GOOD, SHARE, Course, Reached, courses, horizon, restricted
 from ehtseg.study.found import STAND_IN, Found
+from ehtseg.study.levels import label
 from ehtseg.study.report_cells import NONE
 from ehtseg.study.verdicts import COLLAPSED, best_dice, collapse_rate
 
@@ -69,7 +70,26 @@ def collapse_section(found: Found) -> list[Section]:
     if any(rate.estimate > 0 for _, rate in known):
         title = "Share of collapsed runs, with Wilson's interval"
         blocks.append(Picture("collapse", title, forest(marks, "collapsed runs (%)")))
-    return [Section("Collapse", (*blocks, *_collapsed_runs(found)))]
+    return [Section("Collapse", (*blocks, *_by_level(found), *_collapsed_runs(found)))]
+
+
+def _by_level(found: Found) -> tuple[Block, ...]:
+    """Collapse rates of each level over all rows that have it, where rows are a full cross."""
+    if len(found.rows) != math.prod(map(len, found.study.factors.values())):
+        return ()
+    lines = []
+    for factor, levels in found.study.factors.items():
+        for level in levels:
+            rows = [label(row) for row in found.study.rows if level in row]
+            rate = collapse_rate(found, rows)
+            if rate is not None:
+                count, span = round(rate.estimate * rate.units), f"{100 * rate.low:.0f}"
+                shown = (level, f"{count} of {rate.units}", f"{span} to {100 * rate.high:.0f} %")
+                values = {"factor": factor, "level": level, "collapsed": count}
+                values |= {"runs": rate.units, "low95": rate.low, "high95": rate.high}
+                lines.append(Line(shown, values))
+    columns = ("level", "collapsed", "95 % interval")
+    return table("collapse_by_level", "Collapsed runs by level", columns, lines)
 
 
 def runs_section(found: Found) -> list[Section]:
