@@ -75,11 +75,13 @@ class Parts:
         self.folder = folder
         if read_json(folder / MADE_OF) != made_of:
             shutil.rmtree(folder, ignore_errors=True)
+        self.made_of = made_of
         self.parts = [load(path) for path in sorted(folder.glob("*.npz"))]
-        write_json(made_of, folder / MADE_OF)
 
     def add(self, part: Watched, masks: Sequence[Array] = ()) -> None:
         """Keep one more part and, where they stand nowhere else, its masks, bool (H, W)."""
+        if not self.parts:
+            write_json(self.made_of, self.folder / MADE_OF)
         path = self.folder / f"{len(self.parts):06d}.npz"
         if masks:
             with (

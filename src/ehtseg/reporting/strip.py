@@ -13,6 +13,7 @@ from PIL import Image, ImageDraw, ImageFont
 from ehtseg.records import Array
 from ehtseg.reporting.figures import label, relaxed_level
 from ehtseg.reporting.report import Report
+from ehtseg.seeing.render import scale_bar_um
 
 Colour = tuple[int, int, int]
 
@@ -45,6 +46,11 @@ class Strip:
     unit: str  # of the time that is written
     per_s: float  # of these units
 
+    @property
+    def bar(self) -> float:
+        """A round length, at most 60 % of the range, that is drawn as a scale."""
+        return scale_bar_um(4 * 0.6 * (self.range[1] - self.range[0]))
+
     def at(self, now_s: float) -> Array:
         """The strip at one moment, uint8 (height, width, 3)."""
         canvas = np.full((self.height, self.width, 3), 255, np.uint8)
@@ -55,6 +61,8 @@ class Strip:
         shown = slice(max(first - 1, 0), stop + 1)
         self._draw_line(canvas, self.time_s[shown] - now_s, self.level[shown])
         self._draw_marks(canvas, now_s)
+        foot, top = (round(float(self._y(level))) for level in np.array([0.0, self.bar]))
+        cv2.line(canvas, (5, foot), (5, top), GREY, 2)
         return self._with_words(canvas, now_s)
 
     def _draw_line(self, canvas: Array, since_s: Array, level: Array) -> None:
@@ -80,6 +88,8 @@ class Strip:
         digits = 2 if self.unit == "s" else 0
         time = f"{now_s * self.per_s:.{digits}f} {self.unit}"
         draw.text((4, 2), self.words, INK, _font())
+        middle = float(self._y(np.array(self.bar / 2)))
+        draw.text((10, middle), f"{self.bar:g}", GREY, _font(), "lm")
         draw.text((self.width - 4, 2), f"{time}{self._beat(now_s)}", INK, _font(), "ra")
         return np.asarray(picture)
 
