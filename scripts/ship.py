@@ -1,6 +1,6 @@
 """Make the model that ships with the package, src/ehtseg/shipped/, from a finished run folder.
 
-    python scripts/ship.py RUN --name eht-lite0-1 [--scores TABLE.md] [--out FOLDER]
+    python scripts/ship.py RUN --name eht-lite0-1 [--scores TABLE.md] [--doubt-limit 0.3]
 
 Convolutions are stored in half precision, which halves the file; norms and biases stay as they are.
 Places on this machine become plain names. What half precision changes is printed, on the validation
@@ -42,8 +42,12 @@ COMPARED = 24  # validation frames
 WEIGHTS = "last.safetensors"
 
 
-def ship(run: RunFolder, name: str, scores: str, out: Path) -> list[str]:
+def ship(
+    run: RunFolder, name: str, scores: str, out: Path, doubt: float | None = None
+) -> list[str]:
     """Write the folder to ship; returns what is to be said.
+
+    Above the `doubt` a recording is called unfamiliar (seeing/familiar.py); None: never.
 
     Raises: UserError for a training that has not finished, or weights that are too large.
     """
@@ -53,6 +57,8 @@ def ship(run: RunFolder, name: str, scores: str, out: Path) -> list[str]:
     tensors, note = read_tensors(run.weights_file)
     facts = without_places(run.facts)
     facts["name"] = name
+    if doubt is not None:
+        facts["doubt_limit"] = doubt
     facts["shipped_from"] = {
         "weights_sha256": sha256_of(run.weights_file),
         "recipe_sha256": run.recipe.sha256,
@@ -144,7 +150,7 @@ Finds engineered heart tissue in transmitted-light video. **Research use only**:
   {facts["shipped_from"]["weights_sha256"]}, here {facts["files"][WEIGHTS]}.
 - Encoder weights: {facts["card"].get("source")}, {facts["card"].get("licence")}.
 
-## Data
+## Data and licences
 {data_of(run)}
 
 Every frame of one recording shows the same tissue: so many recordings, so many tissues.
@@ -166,7 +172,9 @@ def data_of(run: RunFolder) -> str:
     for folder in map(Path, run.facts["data"]):
         meta = folder / "meta.json"
         told = json.loads(meta.read_text(encoding="utf-8")) if meta.is_file() else {}
-        known = (told.get("recording"), told.get("source"), told.get("licence"))
+        frames = (str(one.get("source")) for one in told.get("frames", []) if one.get("source"))
+        sources = told.get("source") or ", ".join(dict.fromkeys(frames))
+        known = (told.get("recording") or told.get("what"), sources, told.get("licence"))
         lines.append(f"- {folder.name}: " + "; ".join(str(one) for one in known if one))
     return "\n".join(lines)
 
@@ -178,10 +186,11 @@ def main() -> None:
     parser.add_argument("--name", required=True)
     parser.add_argument("--scores", type=Path, help="a table in Markdown for the card")
     parser.add_argument("--out", type=Path, default=FOLDER)
+    parser.add_argument("--doubt-limit", type=float, help="of an unfamiliar recording")
     given = parser.parse_args()
     scores = given.scores.read_text(encoding="utf-8") if given.scores else ""
     try:
-        for line in ship(open_run(given.run), given.name, scores, given.out):
+        for line in ship(open_run(given.run), given.name, scores, given.out, given.doubt_limit):
             print(line)
     except UserError as error:
         sys.exit(f"ship: {error}")

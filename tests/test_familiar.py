@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import cv2
 import numpy as np
 import pytest
 
@@ -51,14 +50,6 @@ def test_a_haze_is_doubted() -> None:
     assert found.agreement == pytest.approx(1, abs=0.01)
     assert found.certainty == 0
     assert found.doubt == 1
-
-
-def test_a_mask_in_pieces_is_doubted_by_what_lies_outside_the_largest() -> None:
-    image = np.full((64, 96), 200, np.uint8)
-    cv2.rectangle(image, (10, 10), (29, 49), 0, -1)
-    cv2.rectangle(image, (60, 10), (69, 29), 0, -1)
-    assert signs(dark, image).wholeness == pytest.approx(800 / 1000)
-    assert signs(dark, image).doubt == pytest.approx(0.2, abs=0.02)
 
 
 def test_nothing_found_is_doubted_most() -> None:

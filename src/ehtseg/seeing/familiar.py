@@ -1,10 +1,10 @@
 """Whether a picture is of a kind that a network can be trusted with.
 
 A network never says "I do not know": on a film of another kind it draws some mask. What gives it
-away are signs that need no truth: its mask changes when the picture is mirrored or moved, its
-outline is a haze, the mask falls into pieces. `doubt` makes one number of them; above the limit
-that a run folder holds (`doubt_limit` in run.json) a picture is unfamiliar.
-Which signs count, and the limit, come from films left out of training: docs/log.md.
+away are signs that need no truth: its mask changes when the picture is mirrored or moved, and its
+outline is a haze. `doubt` makes one number of them; above the limit that a run folder holds
+(`doubt_limit` in run.json) a picture is unfamiliar. Which signs count, and the limit, come from
+films left out of training: docs/log.md, 2026-11-23 (pieces of the mask were tried and add nothing).
 """
 
 from __future__ import annotations
@@ -12,7 +12,6 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 
-import cv2
 import numpy as np
 
 from ehtseg.records import Array, Frame
@@ -28,13 +27,12 @@ class Signs:
 
     agreement: float  # least IoU of the mask with those of the mirrored and moved picture
     certainty: float  # IoU of a strict and a generous mask
-    wholeness: float  # share of the mask that lies in its largest piece
     share: float  # of the picture that is tissue
 
     @property
     def doubt(self) -> float:
-        """One number in [0, 1]: the worst sign decides; 1 where nothing was found."""
-        return 1 - min(self.agreement, self.certainty, self.wholeness) if self.share else 1.0
+        """One number in [0, 1]; 1 where nothing was found."""
+        return 1 - self.agreement * self.certainty if self.share else 1.0
 
 
 def signs_of(variants: Sequence[Variant], image: Array) -> Signs:
@@ -48,7 +46,6 @@ def signs_of(variants: Sequence[Variant], image: Array) -> Signs:
     return Signs(
         min(overlaps, default=1.0),
         certainty(seen[0], LOW, HIGH),
-        _wholeness(masks[0]),
         float(masks[0].mean()),
     )
 
@@ -87,7 +84,7 @@ class Doubts:
             return None
         return (
             f"Unfamiliar picture: in most of {len(self.found)} frames looked at, the mask changes "
-            f"when the picture is mirrored or moved, is a haze, falls into pieces, or is empty "
+            f"when the picture is mirrored or moved, is a haze, or is empty "
             f"(doubt {usual:.2f}, limit {self.limit:.2f}). Do not use these masks unseen; label a "
             "few frames and adapt the network:  ehtseg adapt"
         )
@@ -96,8 +93,3 @@ class Doubts:
 def _iou(one: Array, other: Array) -> float:
     either = np.count_nonzero(one | other)
     return np.count_nonzero(one & other) / either if either else 1.0
-
-
-def _wholeness(mask: Array) -> float:
-    areas = cv2.connectedComponentsWithStats(mask.astype(np.uint8))[2][1:, cv2.CC_STAT_AREA]
-    return float(areas.max() / areas.sum()) if len(areas) else 1.0
