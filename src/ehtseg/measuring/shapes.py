@@ -128,20 +128,29 @@ def cut_out(mask_HW: Array, level: float) -> Piece | None:
     Weights are the probabilities up to `HALO_PX` around the hard outline and 0 elsewhere, so that
     a faint haze over the picture does not count.
     """
-    hard = (mask_HW if mask_HW.dtype == bool else mask_HW >= level).astype(np.uint8)
-    _, labels, stats, _ = cv2.connectedComponentsWithStats(hard, connectivity=8)
+    hard = (mask_HW if mask_HW.dtype == bool else mask_HW >= level).view(np.uint8)
+    around = _box(*cv2.boundingRect(hard))  # pieces are sought where there are any
+    corner = around[1].start, around[0].start
+    _, labels, stats, _ = cv2.connectedComponentsWithStats(hard[around], connectivity=8)
     areas = stats[1:, cv2.CC_STAT_AREA]
     if not len(areas):
         return None
     keep = 1 + np.flatnonzero(areas >= MIN_PART * areas.max())
     left, top, width, height = stats[keep, :4].T
-    margin = 2 * HALO_PX
-    x, y = max(0, int(left.min()) - margin), max(0, int(top.min()) - margin)
-    box = np.s_[y : int((top + height).max()) + margin, x : int((left + width).max()) + margin]
+    x, y = int(left.min()), int(top.min())
+    box = _box(x, y, int((left + width).max()) - x, int((top + height).max()) - y)
+    x, y = box[1].start + corner[0], box[0].start + corner[1]
     kept = np.isin(np.arange(len(stats)), keep).astype(np.uint8)[labels[box]]
     near = cv2.dilate(kept, np.ones((2 * HALO_PX + 1,) * 2, np.uint8))
-    soft = kept if mask_HW.dtype == bool else mask_HW[box]
+    soft = kept if mask_HW.dtype == bool else mask_HW[around][box]
     return Piece((soft * near).astype(np.float32), kept.astype(bool), (x, y), len(keep))
+
+
+def _box(x: int, y: int, width: int, height: int) -> tuple[slice, slice]:
+    """A box with a margin for the halo, as rows and columns."""
+    margin = 2 * HALO_PX
+    rows = slice(max(0, y - margin), y + height + margin)
+    return rows, slice(max(0, x - margin), x + width + margin)
 
 
 def centroid(moments: dict[str, float]) -> tuple[float, float]:
