@@ -186,16 +186,17 @@ def _sooner(found: Found) -> Iterator[Case]:
 
 def _more_certain(found: Found) -> Iterator[Case]:
     for place, first, second in _pairs(found):
-        gaps = [_contrast(found, place, first, second, score) for score in ("undecided", "ece")]
-        undecided, ece = gaps
+        scores = ("undecided", "ece", "undecided_near_outline")
+        undecided, ece, near = (_contrast(found, place, first, second, each) for each in scores)
         if undecided is None or ece is None:
             continue
         worse = ece.difference.low > 0
         holds = undecided.difference.high < 0 and not worse
         fails = undecided.difference.low > 0 or worse
+        beside = f", near the outline {say_interval(near.difference)}" if near else ""
         sentence = (
             f"{place}: {first} - {second}: share of undecided pixels "
-            f"{say_interval(undecided.difference)}, calibration error "
+            f"{say_interval(undecided.difference)}{beside}, calibration error "
             f"{say_interval(ece.difference)}; units ({found.unit}s): {undecided.units}."
         )
         yield Case(_sign(holds, fails), sentence, undecided.units >= DESCRIPTIVE)
