@@ -60,7 +60,8 @@ def test_a_recording_is_looked_at_seldom_and_judged_by_the_usual_frame() -> None
     blank = np.full((64, 96), 230, np.uint8)
     doubts = Doubts(of_one_network(dark, None, 0.5), limit=0.2)
     frames = [Frame(k, None, blank if k == 4 else IMAGE) for k in range(100)]
-    assert list(doubts.watching(frames)) == frames
+    for frame in frames:
+        doubts.note(frame)
     assert sorted(doubts.found) == [0, 1, 2, 4, 8, 16, 32, 64]
     assert doubts.found[4] == 1
     assert doubts.warning() is None
@@ -69,6 +70,6 @@ def test_a_recording_is_looked_at_seldom_and_judged_by_the_usual_frame() -> None
     assert np.isnan(shares[3])
     assert shares[4] == pytest.approx(5)
     strange = Doubts(of_one_network(hazy, None, 0.5), limit=0.2)
-    list(strange.watching(frames[:1]))
+    strange.note(frames[0])
     assert "adapt" in str(strange.warning())
     assert Doubts((), limit=0.2).warning() is None

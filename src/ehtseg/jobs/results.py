@@ -82,10 +82,13 @@ class Means:
         made = self.settings
         return Doubts(of_one_network(self.engine, made["size_px"], made["threshold"]), limit)
 
-    def look(self, frames: Iterator[Frame]) -> Generator[tuple[Frame, Cleaned], None, None]:
+    def look(
+        self, frames: Iterator[Frame], doubts: Doubts | None = None
+    ) -> Generator[tuple[Frame, Cleaned], None, None]:
         """Every frame with its probabilities, steady and clean as the settings say."""
         made = self.settings
-        seen = see(self.engine, frames, made["size_px"], self.batch)
+        noting = (doubts.note,) if doubts else ()
+        seen = see(self.engine, frames, made["size_px"], self.batch, *noting)
         tidy = clean if made["clean"] else as_it_is
         with closing(steadied(seen, made["steady"]) if made["steady"] else seen) as steady:
             for frame, probability_HW in steady:
@@ -102,8 +105,7 @@ def write_results(means: Means, source: Path, folder: Path, progress: Progress) 
     described = describe_source(source)
     with folder_written_whole(folder) as beside:
         doubts = means.doubts()
-        frames = doubts.watching(video.frames()) if doubts else video.frames()
-        with closing(means.look(frames)) as seen:
+        with closing(means.look(video.frames(), doubts)) as seen:
             tally = _write_frames(beside, video, means, seen, progress)
         tally.doubt = doubts.warning() if doubts else None
         picture = render.figure(tally.image, tally.mask, video.um_per_px)

@@ -71,10 +71,13 @@ def by_network(means: Means) -> Sight:
         tidied, doubts = Tidied(), means.doubts()
 
         def pairs(behind: Behind) -> Pairs:
-            frames = doubts.watching(video.frames()) if doubts else video.frames()
+            frames = video.frames()
             if not settings["steady"]:  # which needs the frames before
-                yield from _passed(frames, behind)
-            yield from _counted(means.look(frames), tidied)
+                for frame, nothing in _passed(frames, behind):
+                    if doubts:
+                        doubts.note(frame)
+                    yield frame, nothing
+            yield from _counted(means.look(frames, doubts), tidied)
 
         def notes() -> list[str]:
             doubt = doubts.warning() if doubts else None

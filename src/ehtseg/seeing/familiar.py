@@ -9,7 +9,7 @@ films left out of training: docs/log.md, 2026-11-23 (pieces of the mask were tri
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -62,13 +62,14 @@ class Doubts:
     found: dict[int, float] = field(default_factory=dict)  # by the frame's number
     n_frames: int = 0  # that passed
 
-    def watching(self, frames: Iterable[Frame]) -> Iterator[Frame]:
-        """The same frames; some are looked at in passing."""
-        for frame in frames:
-            if self.n_frames & (self.n_frames - 1) == 0:
-                self.found[self.n_frames] = signs_of(self.variants, frame.image).doubt
-            self.n_frames += 1
-            yield frame
+    def note(self, frame: Frame) -> None:
+        """Count the next frame, and look at it if it is one of those.
+
+        Runs the network: call it in the thread that does.
+        """
+        if self.n_frames & (self.n_frames - 1) == 0:
+            self.found[self.n_frames] = signs_of(self.variants, frame.image).doubt
+        self.n_frames += 1
 
     def unfamiliarity(self) -> Array:
         """Doubt / limit of every frame that passed, float (T,); NaN where nobody looked."""

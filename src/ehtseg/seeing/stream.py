@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Generator, Iterator
+from collections.abc import Callable, Generator, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from itertools import islice
@@ -14,18 +14,24 @@ from ehtseg.seeing.engines import Engine, flush_denormals
 from ehtseg.seeing.predict import predict
 
 T = TypeVar("T")
+Note = Callable[[Frame], None]
 Seen = tuple[Frame, Array]  # a frame and its probabilities, float32 (H, W)
 
 
 def see(
-    engine: Engine, frames: Iterator[Frame], size: int | None, batch: int
+    engine: Engine,
+    frames: Iterator[Frame],
+    size: int | None,
+    batch: int,
+    note: Note = lambda _: None,
 ) -> Generator[Seen, None, None]:
     """Every frame with its probabilities, in order, `batch` frames at a time in the network.
 
     One thread decodes, one runs the network, and the caller's own does what follows; at most
-    six batches are in memory. What fails in a thread is raised here.
+    six batches are in memory. `note` sees every frame in the network's thread, so that it may use
+    the network too. What fails in a thread is raised here.
     """
-    with closing(ahead(_seen(engine, ahead(_batches(frames, batch)), size))) as seen:
+    with closing(ahead(_seen(engine, ahead(_batches(frames, batch)), size, note))) as seen:
         for pairs in seen:
             yield from pairs
 
@@ -53,10 +59,12 @@ def _batches(frames: Iterator[Frame], batch: int) -> Generator[list[Frame], None
 
 
 def _seen(
-    engine: Engine, batches: Generator[list[Frame], None, None], size: int | None
+    engine: Engine, batches: Generator[list[Frame], None, None], size: int | None, note: Note
 ) -> Generator[list[Seen], None, None]:
     flush_denormals()  # holds for the thread that asks, and this code runs in the network's own
     with closing(batches):
         for frames in batches:
             found = predict(engine, [frame.image for frame in frames], size)
+            for frame in frames:
+                note(frame)
             yield list(zip(frames, found, strict=True))
