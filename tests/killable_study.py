@@ -124,7 +124,7 @@ def chain(folder: Path, kills: int, lasts_s: float, draw: random.Random) -> int:
     out, killed = folder / "out", 0
     while killed < kills:
         victim = draw.choice(["study", "study", "worker"])
-        if not kill_once(out, draw.uniform(0, lasts_s), victim):
+        if not kill_once(out, draw.uniform(0, 0.6 * lasts_s), victim):
             break
         killed += 1
     finish(out)

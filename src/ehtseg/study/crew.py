@@ -84,19 +84,21 @@ def perform(tasks: Sequence[T], job: Callable[[T], R], crew: Crew) -> Iterator[E
         died: list[int] = []
         with hired(crew) as hands:
             for number, future in _through(line, tasks, job, hands):
-                error = future.exception()
-                if isinstance(error, hands.lost):
+                if isinstance(future.exception(), hands.lost):
                     died.append(number)
-                elif error is None:
-                    yield Ended(tasks[number], result=future.result())
                 else:
-                    yield Ended(tasks[number], error=error)
+                    yield _ended(tasks[number], future)
         deaths.update(died)
         for number in died:
             if deaths[number] < LIVES:
                 line.append(number)
             else:
                 yield Ended(tasks[number], error=_given_up())
+
+
+def _ended(task: T, future: Future[R]) -> Ended[T, R]:
+    error = future.exception()
+    return Ended(task, error=error) if error else Ended(task, result=future.result())
 
 
 def _through(
