@@ -24,9 +24,12 @@ from typer.testing import CliRunner
 from conftest import shared, write_labelled
 from ehtseg.doors.cli import app
 from ehtseg.jobs.analyse import analyse
+from ehtseg.jobs.frames import pick_frames
 from ehtseg.jobs.segment import segment
+from ehtseg.learning.evaluate import evaluate
 from ehtseg.learning.train import train
 from ehtseg.reading.dataset import open_dataset
+from ehtseg.reading.splits import MEMBERS
 from ehtseg.recipe import SegmentRecipe, make_recipe
 from ehtseg.records import Array, UserError
 from ehtseg.seeing import shipped
@@ -259,12 +262,11 @@ def test_tissue_at_the_border_is_flagged(dark: RunFolder, tmp_path: Path, what: 
 def test_colour_and_a_narrow_range_of_16_bits_change_nothing(
     dark: RunFolder, tmp_path: Path, kind: str
 ) -> None:
-    image = strip(200, 60)
+    image, video = strip(200, 60), tmp_path / "x.tif"
     if kind == "colour":
         tinted = np.stack([image, image // 2 + 60, image // 3 + 40], axis=2).astype(np.uint8)
-        video = write_video(tmp_path / "x.mkv", [tinted] * 2, pix_fmt="gbrp")
+        tifffile.imwrite(video, np.stack([tinted] * 2), photometric="rgb")
     else:
-        video = tmp_path / "x.tif"
         tifffile.imwrite(video, np.stack([1000 + image.astype(np.uint16) // 4] * 2))
     masks, rows, _ = seen(video, dark, tmp_path / "out")
     assert (masks == (image < 128)).all()
@@ -293,6 +295,45 @@ def test_holes_are_filled_unless_raw_masks_are_asked_for(dark: RunFolder, tmp_pa
     masks, rows, notes = seen(video, dark, tmp_path / "raw", clean=False)
     assert (masks == (image < 128)).all()
     assert [row["filled_px"] for row in rows] == ["0", "0"]
+
+
+# --- what else asks a network ------------------------------------------------------------------
+
+
+def test_frames_to_label_are_the_ones_that_a_network_is_unsure_about(
+    dark: RunFolder, tmp_path: Path
+) -> None:
+    images = []
+    for n in range(12):
+        image = np.full((60, 80), 200, np.uint8)
+        image[20:40, 6 + 2 * n : 30 + 4 * n] = 118 if n in (3, 8) else 60  # 118 is hardly dark
+        images.append(image)
+    video = write_video(tmp_path / "film.mkv", images)
+    picks = pick_frames([video], 2, tmp_path / "out", run=dark)
+    assert [frame.frame for frame in picks.frames] == [3, 8]
+    assert [f.frame for f in pick_frames([video], 2, tmp_path / "b").frames] != [3, 8]
+
+
+def test_evaluate_scores_raw_masks_unless_clean_ones_are_asked_for(
+    dark: RunFolder, tmp_path: Path
+) -> None:
+    folder = tmp_path / "labelled"
+    for name, image in (("images", strip(200, 60)), ("masks", 255 - strip(255, 0))):
+        (folder / name).mkdir(parents=True)
+        image = image.copy()
+        if name == "images":
+            image[28:32, 38:42] = 200
+        Image.fromarray(image).save(folder / name / "0.png")
+    facts = {"resolved": {"precision": "fp32"}, "data": ["nowhere"]}
+    facts |= {"split": {**{m: [] for m in MEMBERS}, "train": ["x 0 x 0"], "warnings": []}}
+    facts |= {"data_sha256": "", "split_sha256": ""}
+    run = DarkRun(dark.path, dark.recipe, {**dark.facts, **facts})
+    dices = []
+    for cleaned in (False, True):
+        found = evaluate(run, open_dataset([folder]), "all", cleaned=cleaned)
+        dices.append(found.summary["models"]["net"]["per_image"]["dice_at_chosen"])
+        assert any("cleaned" in warning for warning in found.warnings) == cleaned
+    assert dices[0] < dices[1] == 1
 
 
 # --- the same with the shipped model, where it is here --------------------------------------------

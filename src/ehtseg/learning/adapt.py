@@ -56,14 +56,13 @@ class Adapted:
 def adapt_recipe(start: RunFolder) -> Recipe:
     """The recipe of an adaptation: the network of `start`, its decoder trained for a short time."""
     scratch = start.recipe.net.name in FROM_SCRATCH
-    reference = SHIPPED if start.path == FOLDER else str(start.path.resolve())
     return make_recipe(
         start.recipe.model_dump(),
         {
             "data": {"augment": "weak", "n_train": None, "counts": None, "balance": "frames"},
             "net": {"freeze": 0 if scratch else "all", "freeze_mode": "inference"},
             "fit": {
-                "start": reference,
+                "start": _place(start),
                 "loss": "bce+dice",
                 "optimizer": "adamw",
                 "lr": LR,
@@ -95,7 +94,7 @@ def adapt(
     Raises: UserError for more than `MOST_FRAMES`, an `out` that holds anything but an adaptation
     that was interrupted, and whatever `train` raises.
     """
-    _check(dataset, out)
+    _check(dataset, start, out)
     recipe, folds = adapt_recipe(start), min(len(dataset), FOLDS) if len(dataset) > 1 else 0
     each = EPOCHS * STEPS
     with memory_watched("fewer frames, or a smaller data.size"):
@@ -137,6 +136,11 @@ def judge(dataset: Dataset, recipe: Recipe, folds: int, tick: Tick) -> list[Scor
             training.epoch(epoch, _later(tick, fold * each, (folds + 1) * each))
             images += score_images(training.seen(left_out)).images
     return [Scored(THRESHOLDS, tuple(images)) for images in found]
+
+
+def _place(run: RunFolder) -> str:
+    """A run as `fit.start` names it."""
+    return SHIPPED if run.path == FOLDER else str(run.path.resolve())
 
 
 def _later(tick: Tick, before: int, whole: int) -> Tick:
@@ -186,13 +190,14 @@ def _record(adapted: Adapted, start: RunFolder, threshold: float) -> RunFolder:
     return RunFolder(run.path, run.recipe, facts)
 
 
-def _check(dataset: Dataset, out: Path) -> None:
+def _check(dataset: Dataset, start: RunFolder, out: Path) -> None:
     if len(dataset) > MOST_FRAMES:
         folders = " ".join(str(folder) for folder in dataset.folders)
+        decided = f"--net {start.recipe.net.name} --set fit.start={_place(start)}"
         raise UserError(
             f"1 to {MOST_FRAMES} labelled frames to adapt to one film",
             str(len(dataset)),
-            f"With so many, train:  ehtseg train {folders} --out {out} --set fit.start=shipped",
+            f"With so many, train:  ehtseg train {folders} --out {out} {decided}",
         )
     if not out.exists() or (out.is_dir() and not any(out.iterdir())):
         return
