@@ -248,8 +248,8 @@ def test_masks_of_another_size_are_refused(tmp_path: Path) -> None:
 def test_a_network_or_masks_but_not_both(tmp_path: Path) -> None:
     frames, masks = beating(phases(30))
     source = write_recording(tmp_path, "film", frames, masks)
-    with pytest.raises(UserError, match="neither"):
-        analyse([source], tmp_path / "out")
+    with pytest.raises(UserError, match="both"):
+        analyse([source], tmp_path / "out", run=tmp_path / "run", masks=tmp_path / "masks")
 
 
 def test_the_command_line_says_what_it_found(
