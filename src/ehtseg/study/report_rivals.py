@@ -33,7 +33,7 @@ def rival_sections(found: Found, folder: Path) -> list[Section]:
     if not is_of_rivals(found):
         return []
     rows = rival_table(found.results, read_prices(folder))
-    blocks: list[Block] = [Points(winners(rows))] if rows else []
+    blocks: list[Block] = []
     for place in found.places:
         lines = [_line(row) for row in rows if row.place == place]
         blocks += table(f"rivals_{slug(place)}", f"The rivals, {place}", COLUMNS, lines, NOTE)
@@ -44,8 +44,12 @@ def rival_sections(found: Found, folder: Path) -> list[Section]:
 
 
 def rivals_in_short(found: Found) -> tuple[str, ...]:
-    """The sentences of `winners` for a study of the rivals; none for others."""
-    return winners(rival_table(found.results, {})) if is_of_rivals(found) else ()
+    """The sentences of `winners`, other recordings first; none for other studies."""
+    if not is_of_rivals(found):
+        return ()
+    rows = rival_table(found.results, {})
+    order = sorted(found.places, key=found.is_own)
+    return winners([row for place in order for row in rows if row.place == place])
 
 
 def is_of_rivals(found: Found) -> bool:
@@ -56,7 +60,7 @@ def is_of_rivals(found: Found) -> bool:
 def winners(rows: Sequence[RivalRow]) -> tuple[str, ...]:
     """Who has the highest mean Dice at each place, apart for each start, in sentences.
 
-    `rows` are in the order of `rival_table`.
+    `rows` are in the order of `rival_table`, place by place.
     """
     said = []
     for (place, start), group in groupby(rows, key=lambda row: (row.place, row.weights)):
