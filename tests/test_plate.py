@@ -218,3 +218,16 @@ def test_two_files_joined_by_a_manifest_show_the_effect(tmp_path: Path) -> None:
     (well,) = rows(out / "plate.csv")
     assert float(well["beat_rate_bpm"]) == pytest.approx(60, rel=0.02)
     assert float(well["beat_rate_bpm_change_pct"]) == pytest.approx(100 * 20 / 14 - 100, abs=3)
+
+
+def test_a_bad_manifest_stops_the_command_before_anything_is_written(tmp_path: Path) -> None:
+    frames, soft = beating(phases(6))
+    source = write_recording(tmp_path, "a", frames, soft)
+    (tmp_path / "m.csv").write_text(HEADER + "a.tif,A1,,,,,,\nb.tif,A2,iso,1,mol,,,\n")
+    words = ["analyse", str(source), "--masks", str(tmp_path / "masks"), "--fps", "20"]
+    words += ["--manifest", str(tmp_path / "m.csv"), "--out", str(tmp_path / "out")]
+    with pytest.raises(UserError, match=r"'mol' is none of .*analysed by itself"):
+        app(words, standalone_mode=False)
+    assert not (tmp_path / "out").exists()
+    with pytest.raises(UserError, match="a manifest outside --out"):
+        lines_of(tmp_path / "out" / "plate.csv", [source], tmp_path / "out")

@@ -64,7 +64,7 @@ def analyse(
     failed = [AnalyseResult(one.source, "failed", reason=one.reason) for one in unread]
     sight = _sight(run, masks, recipe, len(sources) == 1)
     told = facts or Facts()
-    lines = lines_of(told.manifest, sources) if told.manifest else ()
+    lines = lines_of(told.manifest, sources, Path(out)) if told.manifest else ()
     analyst = Analyst(sight, _measure((recipe or Recipe()).measure, bool(lines)))
     recordings = recordings_of(sources, told, lines)
     folders = output_folders([one.place for one in recordings], Path(out), ANALYST)

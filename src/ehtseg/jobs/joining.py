@@ -16,11 +16,15 @@ from ehtseg.records import UserError
 Lines = Sequence[tuple[Treatment, Path]]  # lines of a manifest, each with the file it means
 
 
-def lines_of(manifest: Path, sources: Sequence[Path]) -> Lines:
+def lines_of(manifest: Path, sources: Sequence[Path], out: Path | None = None) -> Lines:
     """The lines of a manifest with the recordings that they mean.
 
-    Raises: UserError that names every line which cannot be read or means none of `sources`.
+    Raises: UserError that names every line which cannot be read or means none of `sources`, and
+    for a manifest in `out`, where results might take its place.
     """
+    if out is not None and absolute(manifest).parent == absolute(out):
+        got = f"{manifest}, where a table of the same name is written"
+        raise UserError("a manifest outside --out", got, "Put it beside the recordings.")
     paths = {str(absolute(source)): source for source in sources}
     lines = read_manifest(manifest, list(paths))
     return [(line, paths[meant(line.file, list(paths))[0]]) for line in lines]
