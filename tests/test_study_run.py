@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import csv
 import json
-import os
 import shutil
 import subprocess
 import sys
@@ -20,6 +19,7 @@ from PIL import Image
 
 import ehtseg.study.crew as crew_room
 from conftest import shared, write_labelled
+from crew_jobs import deadly, raise_one
 from ehtseg.doors.cli import main
 from ehtseg.learning.evaluate import evaluate
 from ehtseg.reading.dataset import open_dataset
@@ -275,14 +275,6 @@ def test_the_same_study_on_a_dask_cluster_that_loses_a_worker(tmp_path: Path) ->
     assert not found["here"]
 
 
-def deadly(task: str) -> str:
-    """Some tasks kill the process that does them."""
-    if task == "deadly":
-        os._exit(9)
-    return task
-
-
-@pytest.mark.slow
 def test_a_task_that_kills_every_worker_is_given_up_and_the_others_are_done() -> None:
     ended: list[Ended[str, str]] = list(perform(["a", "deadly", "b", "c"], deadly, Crew(2)))
     assert {e.task for e in ended if e.error is None} == {"a", "b", "c"}
@@ -291,15 +283,10 @@ def test_a_task_that_kills_every_worker_is_given_up_and_the_others_are_done() ->
     assert "fewer --workers" in str(lost.error)
 
 
-@pytest.mark.slow
 def test_errors_of_a_user_cross_to_another_process() -> None:
     (ended,) = perform([Path("nowhere")], raise_one, Crew(1))
     assert isinstance(ended.error, UserError)
     assert ended.error.cure == "cure"
-
-
-def raise_one(_: Path) -> None:
-    raise UserError("expected", "got", "cure")
 
 
 # --- whole runs
@@ -393,9 +380,7 @@ def test_the_same_command_gives_the_same_bytes(
 
 
 @pytest.mark.slow
-def test_two_processes_give_the_same_bytes_and_the_time_is_foreseen(
-    finished: Path, data: Path, tmp_path: Path
-) -> None:
+def test_two_processes_give_the_same_bytes(finished: Path, data: Path, tmp_path: Path) -> None:
     order = Order(TINY, "cpu", data, tmp_path / "tiny", share=tmp_path / "none")
     work = look_at(order)
     run_study(work, Crew(2))

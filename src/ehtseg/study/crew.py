@@ -21,7 +21,6 @@ from multiprocessing.connection import Connection
 from typing import Any, Generic, TypeVar
 
 from ehtseg.records import UserError
-from ehtseg.seeing.engines import choose_device
 
 START = "spawn"  # how a process begins: a fork of one that runs threads may hang
 LIVES = 3  # a task under which so many workers died is given up
@@ -64,6 +63,8 @@ def workers_of(asked: int | None, scheduler: str | None) -> int:
 
     Raises: UserError for a scheduler that cannot be reached.
     """
+    from ehtseg.seeing.engines import choose_device  # torch: a process of the crew can do without
+
     if scheduler is not None:
         with hired(Crew(scheduler=scheduler)) as hands:
             return hands.workers
