@@ -280,6 +280,8 @@ def test_a_course_is_censored_where_it_never_gets_there(tmp_path: Path) -> None:
 def test_a_share_of_the_final_dice_is_always_reached() -> None:
     course = Course(0, np.array([1.0, 2.0, 3.0]), np.array([0.2, 0.39, 0.4]))
     assert (course.to_share().steps, course.to_share().censored) == (2.0, False)
+    nothing = Course(0, np.array([1.0, 2.0]), np.zeros(2))
+    assert nothing.to_share().censored, "a share of nothing is not a success"
 
 
 def test_the_interval_of_a_ratio_covers_it_as_often_as_it_says() -> None:

@@ -123,7 +123,9 @@ def course_panels(groups: Mapping[str, Sequence[Curve]], goal: float) -> Figure:
         for other, curves in {name: groups[name]}.items() if crowded else groups.items():
             colour, width = (BLUE, 1.0) if other == name else (PALE, 0.4)
             for curve in curves:
-                axes.plot(curve.x, curve.y, color=colour, lw=width, zorder=2 + (other == name))
+                point = "." if len(curve.x) == 1 else ""
+                order = 2 + (other == name)
+                axes.plot(curve.x, curve.y, color=colour, lw=width, marker=point, zorder=order)
         axes.axhline(goal, color=GREY, linewidth=0.6, linestyle="--")
         axes.set_ylim(0, 1.02)
     return figure
@@ -180,9 +182,7 @@ def lines(
         y = [mark.estimate for mark in marks]
         line, ink = ("--", GREY) if faint else ("-", colour)
         axes.plot(x, y, line, marker=shape, color=ink, linewidth=1, markersize=4, label=name)
-    axes.set_xticks(
-        range(len(levels)), [textwrap.fill(level, 14, break_long_words=False) for level in levels]
-    )
+    axes.set_xticks(range(len(levels)), [_broken(level) for level in levels])
     axes.set(xlabel=labels[0], ylabel=labels[1])
     axes.grid(axis="y", color="#eeeeee")
     figure.legend(loc="outside upper left", ncols=2, fontsize=7)
@@ -237,6 +237,11 @@ def _panels(
     figure.supxlabel(x_label, fontsize=8)
     figure.supylabel(y_label, fontsize=8)
     return figure, panels
+
+
+def _broken(level: str) -> str:
+    """A level in short lines, broken between words."""
+    return textwrap.fill(level, 14, break_long_words=False)
 
 
 def _fanned(y: float, count: int) -> Iterator[float]:

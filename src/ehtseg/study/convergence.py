@@ -51,8 +51,9 @@ class Course:
         return Reached(float(steps), not len(there))
 
     def to_share(self, share: float = SHARE) -> Reached:
-        """When this share of the Dice of the last epoch was first seen."""
-        return self.to(share * float(self.dice[-1]))
+        """When this share of the Dice of the last epoch was first seen; never, where that is 0."""
+        final = float(self.dice[-1])
+        return self.to(share * final) if final > 0 else Reached(float(self.steps[-1]), True)
 
 
 def courses(curves: Columns, row: str, seeds: Array) -> list[Course]:

@@ -19,7 +19,7 @@ from ehtseg.study.convergence import GOOD
 from ehtseg.study.found import Found, found_in
 from ehtseg.study.levels import label
 from ehtseg.study.opponents import shown_nothing
-from ehtseg.study.plan import Study
+from ehtseg.study.plan import SCALES, Study
 from ehtseg.study.report_cells import slug
 from ehtseg.study.report_contrasts import claim_section, contrast_section, contrasts_at, tally_of
 from ehtseg.study.report_designs import leakage_in_short, level_sections
@@ -100,6 +100,7 @@ def _short(found: Found, judged: tuple[Claim, ...]) -> Section:
     before = (
         f"Asked: {found.study.outcome}.",
         f"Expected, written down before any result: {found.study.expected}",
+        _scale_in_short(found),
     )
     said = [*rivals_in_short(found), *leakage_in_short(found)]
     said += [_place_in_short(found, place) for place in found.places]
@@ -113,6 +114,15 @@ def _short(found: Found, judged: tuple[Claim, ...]) -> Section:
             "not be had; they are labelled, stand apart and answer nothing about transfer."
         )
     return Section("In short", (Points(before), Points(tuple(said))))
+
+
+def _scale_in_short(found: Found) -> str:
+    """How large it was carried out, and what that forbids to say."""
+    scale = SCALES[found.scale]
+    told = f"Carried out with {scale.draws} images an epoch at {scale.size} x {scale.size} pixels"
+    if scale.epochs_in_one > 1:
+        return f"{told}, a fraction of the epochs: it tries the machinery, and concludes nothing."
+    return f"{told}, unless the design says otherwise; the paper's sizes are not printed."
 
 
 def _place_in_short(found: Found, place: str) -> str:

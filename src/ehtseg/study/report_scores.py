@@ -138,7 +138,8 @@ def _place_blocks(found: Found, place: str) -> list[Block]:
         at = None if math.isnan(mean) else mean
         title = f"Dice with its interval, {place}"
         note = (
-            "Line: 95 % interval over units (none from one). Ticks: trainings. Dashed: mean mask."
+            "Line: 95 % interval over units; thin, where there is one unit: lowest to highest "
+            "training. Ticks: trainings. Dashed: mean mask."
         )
         blocks.append(Picture(f"dice_{name}", title, forest(marks, "Dice", at), note))
         blocks.append(_distribution(found, place))
