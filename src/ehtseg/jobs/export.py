@@ -64,6 +64,7 @@ def export(
     frames, words = frames_of(videos) if videos else validation_frames(run)
     name = "openvino_int8" if int8 else format
     judging = frames[1::2] if int8 else frames
+    words = f"{len(judging)} of {words}" if int8 else words
     with tempfile.TemporaryDirectory() as folder:
         file = Path(folder) / GRAPH_FILES[name]
         if format == "onnx":

@@ -100,8 +100,9 @@ def no_graph(net: Net, got: str) -> UserError:
 def quantised(graph: bytes, batches: Sequence[Array]) -> Any:
     """The graph with 8-bit weights and activations (an OpenVINO model), by NNCF.
 
-    `batches` are float32 (B, C, H, W) in [0, 1]: what activations usually reach is learned from
-    them.
+    `batches` are float32 (1, C, H, W) in [0, 1]: what activations usually reach is learned from
+    those that have the shape of the first. The sizes are fixed for that time, because NNCF learns
+    wrong ranges where they are free (docs/log.md).
 
     Raises: UserError where the extra `fast` is missing.
     """
@@ -111,13 +112,17 @@ def quantised(graph: bytes, batches: Sequence[Array]) -> Any:
         logging.getLogger(talkative).setLevel(logging.ERROR)
     nncf = needed("nncf")
     model = openvino.Core().read_model(graph)
+    alike = [as_rgb(batch) for batch in batches if batch.shape[2:] == batches[0].shape[2:]]
+    model.reshape(list(alike[0].shape))
     with contextlib.redirect_stdout(io.StringIO()):
-        return nncf.quantize(
+        small = nncf.quantize(
             model,
-            nncf.Dataset([as_rgb(batch) for batch in batches]),
+            nncf.Dataset(alike),
             preset=nncf.QuantizationPreset.MIXED,
-            subset_size=len(batches),
+            subset_size=len(alike),
         )
+    small.reshape([-1, 3, -1, -1])
+    return small
 
 
 def save_openvino(model: Any, path: Path) -> None:
