@@ -84,6 +84,7 @@ def short(monkeypatch: pytest.MonkeyPatch) -> None:
 # --- what is gained ---------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_five_frames_of_a_strange_film_are_enough(
     start: RunFolder, film: Path, labels: Path, tmp_path: Path, quick: None
 ) -> None:
