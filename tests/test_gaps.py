@@ -55,11 +55,11 @@ def test_the_table_of_beats_has_no_interval_across_a_gap() -> None:
 def test_a_window_in_a_gap_is_no_arrest() -> None:
     frames_s = with_gap(60.0, 60.0, 60.0)
     t50_s = np.concatenate([np.arange(0.5, 60), np.arange(120.5, 180)])
-    table = sliding_windows(t50_s, {}, (0.0, 180.0), frames_s)
+    table = sliding_windows(t50_s, {}, (0.0, 180.0), frames_s=frames_s)
     rate = dict(zip(table["start_s"], table["beat_rate_bpm"], strict=True))
     assert rate[20.0] == rate[130.0] == pytest.approx(60)
     assert np.isnan(rate[80.0])
-    arrested = sliding_windows(t50_s, {}, (0.0, 180.0), np.arange(0, 180, 0.05))
+    arrested = sliding_windows(t50_s, {}, (0.0, 180.0), frames_s=np.arange(0, 180, 0.05))
     assert arrested["beat_rate_bpm"][8] == 0, "frames without a beat are an arrest"
 
 

@@ -49,7 +49,7 @@ def course_of(
     rr_s = np.append(math.nan, intervals_s(t50_s, frames_s))
     span_s = float(finding.time_s[0]), float(finding.time_s[-1])
     return Course(
-        tuple(_transposed(sliding_windows(t50_s, columns, span_s, frames_s))),
+        tuple(_transposed(sliding_windows(t50_s, columns, span_s, frames_s=frames_s))),
         tuple(
             {**_row(change), "change_pct": change.change_pct}
             for change in find_changes(t50_s, {"rr_s": rr_s, **columns})

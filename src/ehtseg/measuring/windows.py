@@ -62,9 +62,9 @@ def sliding_windows(
     t50_s: Array,
     columns: Mapping[str, Array],
     span_s: tuple[float, float],
-    frames_s: Array | None = None,
     width_s: float = WIDTH_S,
     step_s: float = STEP_S,
+    frames_s: Array | None = None,
 ) -> dict[str, Array]:
     """The course of the beating as columns, one entry a window (W,).
 
