@@ -423,8 +423,8 @@ def test_figures_show_what_they_are_given() -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", STUDIES)
-def test_every_design_has_a_report(name: str, tmp_path: Path) -> None:
+@pytest.mark.parametrize("name", ["table1", "stages", "few-labels", "collapse", "dsb2018"])
+def test_whole_designs_have_a_report(name: str, tmp_path: Path) -> None:
     study = STUDIES[name]
     story = Story(study, lambda *_: 0.8, images=3, scale="smoke", recordings={STILLS: 3})
     page = write_report(story.write(tmp_path / name))
