@@ -18,6 +18,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from itertools import islice
 from pathlib import Path
 
@@ -105,7 +106,9 @@ def training(name: str, freeze: int | str, repeats: int) -> Row:
         {"net": {"name": name, "freeze": freeze}, "data": {"augment": "none", "size": 256}},
         {"fit": {"batch": BATCH, "images_per_epoch": STEPS * BATCH, "loss": "bce", "epochs": 99}},
     )
-    ours = Training(dataset, all_train(dataset), recipe, resolve(recipe.fit), net)
+    split = all_train(dataset)  # as many frames as steps take: the warm-up sees each one
+    split = replace(split, train=split.train[: STEPS * BATCH])
+    ours = Training(dataset, split, recipe, resolve(recipe.fit), net)
     epochs = iter(range(99))
 
     def step_ours() -> float:
@@ -116,7 +119,7 @@ def training(name: str, freeze: int | str, repeats: int) -> Row:
     def theirs(tuned: bool) -> Callable[[], float]:
         copy = twin(net)
         copy.encoder.requires_grad_(freeze == 0)
-        pairs = [(f.image, f.mask) for f in dataset.frames]
+        pairs = [(f.image, f.mask) for f in dataset.frames[: STEPS * BATCH]]
         steps: Iterator[float] = training_steps(copy, pairs, 256, BATCH, tuned)
 
         def run() -> float:
