@@ -20,9 +20,10 @@ import numpy as np
 import torch
 
 from ehtseg.learning.evaluate import sets_of
+from ehtseg.learning.guard import guard, shown, spread
 from ehtseg.learning.scores import mean_at, score_images
 from ehtseg.learning.training import pairs
-from ehtseg.reading.dataset import open_dataset
+from ehtseg.reading.dataset import Dataset, open_dataset
 from ehtseg.recipe import Recipe, make_recipe, write_recipe
 from ehtseg.records import UserError
 from ehtseg.seeing.engines import TorchEngine
@@ -70,7 +71,13 @@ def ship(
         facts["files"] = {WEIGHTS: sha256_of(beside / WEIGHTS)}
         write_recipe(portable(run.recipe), beside / "recipe.yaml")
         write_facts(beside, facts)
-        said = [*compared(run, open_run(beside)), size_of(beside / WEIGHTS)]
+        frames = validation_frames(run)
+        said = [*compared(run, open_run(beside), frames), size_of(beside / WEIGHTS)]
+        if frames is not None:
+            judging = shown(frames[0], spread(frames[1]))
+            net, size = open_run(beside).net(), run.recipe.data.size
+            facts["guard"] = guard(net, judging, size, run.threshold)
+            write_facts(beside, facts)
         (beside / "card.md").write_text(card(run, facts, said, scores), encoding="utf-8")
     return said
 
@@ -99,20 +106,28 @@ def without_places(value: Any) -> Any:
     return value
 
 
-def compared(run: RunFolder, shipped: RunFolder) -> list[str]:
-    """What half precision changes on validation frames, where these are still there."""
+def validation_frames(run: RunFolder) -> tuple[Dataset, list[int]] | None:
+    """The data of the run and which of its frames validate; None where they are not here."""
     folders = [Path(folder) for folder in run.facts["data"]]
     if not all(folder.is_dir() for folder in folders):
-        return ["Not compared with full precision: the training data are not here."]
+        return None
     dataset = open_dataset(folders)
     indices = [i for i, name in enumerate(sets_of(run, dataset)) if name == "validation"]
     indices = indices[:: max(1, len(indices) // COMPARED)][:COMPARED]
+    return (dataset, indices) if indices else None
+
+
+def compared(
+    run: RunFolder, shipped: RunFolder, frames: tuple[Dataset, list[int]] | None
+) -> list[str]:
+    """What half precision changes on validation frames, where these are still there."""
+    if frames is None:
+        return ["Not compared with full precision: the validation frames are not here."]
+    dataset, indices = frames
     both = []
     for one in (run, shipped):
         engine = TorchEngine(one.net(), "fp32")
         both.append(list(pairs(engine, dataset, indices, run.recipe.data.size)))
-    if not indices:
-        return ["Not compared with full precision: the run has no validation frames."]
     differences = [float(np.abs(a[0] - b[0]).max()) for a, b in zip(*both, strict=True)]
     moved = [int(np.sum((a[0] >= 0.5) != (b[0] >= 0.5))) for a, b in zip(*both, strict=True)]
     dices = [mean_at(score_images(iter(one), [0.5]), 0.5) for one in both]
