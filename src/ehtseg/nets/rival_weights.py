@@ -182,5 +182,5 @@ def _as_grid(positions_1NC: Tensor, edge: int) -> Tensor:
     """Position embeddings without the class token's, as a map, stretched to edge x edge."""
     rows_1NC = positions_1NC[:, 1:]
     side = round(rows_1NC.shape[1] ** 0.5)
-    grid_1CHW = rows_1NC.transpose(1, 2).unflatten(2, (side, side))
+    grid_1CHW = rows_1NC.transpose(1, 2).reshape(1, -1, side, side)
     return functional.interpolate(grid_1CHW, (edge, edge), mode="bilinear", align_corners=True)
