@@ -216,6 +216,8 @@ def test_frames_of_the_film_belong_to_it_also_after_compression(film: Path) -> N
 
 def test_labels_of_another_film_are_refused(start: RunFolder, film: Path, tmp_path: Path) -> None:
     other = write_labelled(tmp_path / "other", {"dark": 3}, size=64)
+    for path in other.glob("*/*.png"):  # a tissue that stands upright is another one
+        Image.fromarray(np.rot90(np.array(Image.open(path)))).save(path)
     with pytest.raises(UserError, match=r"3 of 3 that agree with none of them .*dark_0000\.png"):
         adapt_to(film, [other], tmp_path / "mine", start)
     larger = write_labelled(tmp_path / "larger", {"dark": 2}, size=80)

@@ -18,7 +18,7 @@ from ehtseg.records import Array, UserError
 
 SIDE = 64
 SLOW_PX = 4.0  # standard deviation, at 64 x 64 px, of what is taken away
-SAME_FILM = 0.7  # halfway
+SAME_FILM = 0.8
 ENOUGH = 0.998  # nothing is gained by looking for a better one
 
 
