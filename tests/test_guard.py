@@ -88,3 +88,16 @@ def test_frames_are_spread_from_the_first_to_the_last() -> None:
     assert spread(range(100), 3) == [0, 50, 99]
     assert spread([7, 9], 16) == [7, 9]
     assert spread([], 16) == []
+
+
+def test_a_way_without_an_answer_does_not_hold() -> None:
+    image = np.full((40, 40), 90, np.uint8)
+
+    def sure(images_BCHW: Array) -> Array:
+        return np.full(images_BCHW[:, 0].shape, 9.0, np.float32)
+
+    def smaller(images_BCHW: Array) -> Array:
+        return sure(images_BCHW)[:, :2]
+
+    verdicts = judge(sure, {Way("openvino", "fp32"): smaller}, [(image, None)], None, 0.5)
+    assert not verdicts[Way("openvino", "fp32")].holds

@@ -55,6 +55,9 @@ class Verdict:
         return {**asdict(self), "holds": self.holds}
 
 
+NOTHING = Verdict(1, 1.0, 1e6, 1.0, 1.0)  # on a frame for which a way has no answer
+
+
 def compare(reference_HW: Array, found_HW: Array, truth: Array | None, threshold: float) -> Verdict:
     """The verdict on one frame, from the probabilities of both ways."""
     ours, theirs = found_HW >= threshold, reference_HW >= threshold
@@ -84,7 +87,11 @@ def judge(
     for image, truth in frames:
         (wanted_HW,) = predict(reference, [image], size)
         for way, engine in candidates.items():
-            (found_HW,) = predict(engine, [image], size)
+            try:
+                (found_HW,) = predict(engine, [image], size)
+            except UserError:  # no number, or another shape
+                found[way].append(NOTHING)
+                continue
             found[way].append(compare(wanted_HW, found_HW, truth, threshold))
     return {way: _mean(verdicts) for way, verdicts in found.items()}
 

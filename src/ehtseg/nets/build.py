@@ -41,7 +41,7 @@ from ehtseg.records import UserError
 # mean and std of the plain U-Net's input; the paper most plausibly divides by 255 and no more
 PLAIN_SCALE = {"modern": (0.5, 0.5), "paper": (0.0, 1.0)}
 NESTED = "unetpp:"  # before the name of an encoder: U-Net++ on it
-MIRRORS = ((), (-1,), (-2,), (-2, -1))  # axes that are turned round
+MIRRORS = ((-1,), (-2,), (-2, -1))  # axes that are turned round
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,9 +103,9 @@ class Net(nn.Module):
     def forward(self, images_BCHW: Tensor) -> Tensor | tuple[Tensor, ...]:
         if self.training or not self.mirrored:
             return self._answer(images_BCHW)
-        votes = [self._answer(images_BCHW.flip(axes)) for axes in MIRRORS]
-        turned = [v.flip(axes) for v, axes in zip(votes, MIRRORS, strict=True)]  # type: ignore[union-attr]
-        return torch.stack(turned).mean(0)
+        votes = [self._answer(images_BCHW)]
+        votes += [self._answer(images_BCHW.flip(axes)).flip(axes) for axes in MIRRORS]  # type: ignore[union-attr]
+        return torch.stack(votes).mean(0)  # type: ignore[arg-type]
 
     def _answer(self, images_BCHW: Tensor) -> Tensor | tuple[Tensor, ...]:
         height, width = images_BCHW.shape[-2:]

@@ -161,6 +161,16 @@ class OpenVinoEngine:
         return logits_B1HW[:, 0]
 
 
+def graph_faults() -> tuple[type[Exception], ...]:
+    """What the runtimes that are installed raise for a graph that they cannot run."""
+    faults: tuple[type[Exception], ...] = (RuntimeError,)
+    if installed("onnxruntime"):
+        state = importlib.import_module("onnxruntime.capi.onnxruntime_pybind11_state")
+        names = ("Fail", "InvalidArgument", "InvalidGraph", "InvalidProtobuf", "NotImplemented")
+        faults += tuple(getattr(state, name) for name in names)
+    return faults
+
+
 class OnnxEngine:
     """A graph run by ONNX Runtime on the processor, in fp32.
 

@@ -23,7 +23,15 @@ from ehtseg.nets.build import Net
 from ehtseg.nets.dstransunet import DSTransUNet
 from ehtseg.nets.mednca import MedNCA
 from ehtseg.records import Array, UserError
-from ehtseg.seeing.engines import Engine, OnnxEngine, OpenVinoEngine, as_rgb, installed, needed
+from ehtseg.seeing.engines import (
+    Engine,
+    OnnxEngine,
+    OpenVinoEngine,
+    as_rgb,
+    graph_faults,
+    installed,
+    needed,
+)
 
 OPSET = 18
 TRACED = (2, 3, 97, 81)  # batch, channels, height, width
@@ -65,8 +73,11 @@ def onnx_graph(net: Net) -> bytes:
     except (RuntimeError, TypeError, ValueError) as error:
         raise no_graph(net, str(error).splitlines()[0]) from error
     graph: bytes = written.getvalue()
-    runs = OnnxEngine(graph) if installed("onnxruntime") else OpenVinoEngine(graph, "fp32")
-    check_graph(runs, whole)
+    try:
+        runs = OnnxEngine(graph) if installed("onnxruntime") else OpenVinoEngine(graph, "fp32")
+        check_graph(runs, whole)
+    except graph_faults() as error:
+        raise no_graph(net, str(error).splitlines()[0]) from error
     return graph
 
 

@@ -19,7 +19,8 @@ def predict(engine: Engine, images: Sequence[Array], size: int | None) -> list[A
     size, run through the engine, and its logits (not its mask) are brought back to full size.
     Returns one float32 (H, W) in [0, 1] a frame.
 
-    Raises: UserError where the network's answer is no number: it would look like no tissue.
+    Raises: UserError where the network's answer is no number (it would look like no tissue) or
+    has another shape.
     """
     small = [to_working_size(image, size) for image in images]
     logits: list[Array] = []
@@ -28,7 +29,8 @@ def predict(engine: Engine, images: Sequence[Array], size: int | None) -> list[A
         stop = start + 1
         while stop < len(small) and small[stop].shape == small[start].shape:
             stop += 1
-        logits.extend(_checked(engine(as_batch(small[start:stop]))))
+        batch_BCHW = as_batch(small[start:stop])
+        logits.extend(_checked(engine(batch_BCHW), batch_BCHW))
         start = stop
     return [
         probability(enlarge(logits_hw, image.shape[:2]))
@@ -67,7 +69,14 @@ def certainty(probability_HW: Array, low: float = 0.1, high: float = 0.9) -> flo
     return np.count_nonzero(probability_HW >= high) / possible if possible else 1.0
 
 
-def _checked(logits_BHW: Array) -> Array:
+def _checked(logits_BHW: Array, images_BCHW: Array) -> Array:
+    wanted = (len(images_BCHW), *images_BCHW.shape[2:])
+    if logits_BHW.shape != wanted:
+        raise UserError(
+            f"an answer of the shape {wanted} from the network's engine",
+            f"{logits_BHW.shape}",
+            "Take --engine torch.",
+        )
     if not np.isfinite(logits_BHW).all():
         raise UserError(
             "numbers from the network",
