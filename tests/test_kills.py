@@ -56,6 +56,7 @@ def test_twenty_kills_change_nothing(tmp_path: Path) -> None:
         assert not left, "nothing half-written remains"
 
 
+@pytest.mark.slow
 def test_a_full_disk_is_said_and_nothing_is_lost(tmp_path: Path) -> None:
     data = write_labelled(tmp_path / "film", {"film": 16}, size=32)
     out = tmp_path / "run"

@@ -50,6 +50,7 @@ def check(study: Study, results: Results) -> None:
     assert {row.weights for row in table if "common recipe" not in row.row} == {"random"}
 
 
+@pytest.mark.slow
 def test_the_lightest_rivals_run(data: Path, tmp_path: Path) -> None:
     rivals = STUDIES["rivals"]
     light = replace(rivals, rows=tuple(row for row in rivals.rows if row[0] in LIGHT), contrasts=())
