@@ -11,11 +11,10 @@ import numpy as np
 from ehtseg.records import UserError
 from ehtseg.study.designs import STUDIES
 from ehtseg.study.levels import Row, label
-from ehtseg.study.plan import SCALES, Study
+from ehtseg.study.plan import SCALES, STAND_IN, Study
 from ehtseg.study.results import BASELINES, NET, Columns, Results, select
 from ehtseg.study.statistics import Table, tabulate
 
-STAND_IN = " (random weights)"  # how plan.from_random names a row whose ImageNet weights are absent
 OPPONENTS = {
     "mean_mask": "mean training mask",
     "nearest_mask": "mask of the nearest training frame",

@@ -7,8 +7,9 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 
 from ehtseg.reporting.document import Block, Line, Points, Section, table
-from ehtseg.study.found import STAND_IN, Found
+from ehtseg.study.found import Found
 from ehtseg.study.levels import label
+from ehtseg.study.plan import STAND_IN
 from ehtseg.study.report_cells import BRACKETS, NONE, score_cell, slug
 from ehtseg.study.statistics import MARGIN, Contrast, Table, contrast, difference, family, verdict
 from ehtseg.study.verdicts import Claim, unseen

@@ -11,7 +11,8 @@ import numpy as np
 from ehtseg.records import Array
 from ehtseg.reporting.document import Block, Line, Picture, Section, table
 from ehtseg.reporting.study_figures import Curve, reliability_panels, threshold_panels
-from ehtseg.study.found import STAND_IN, Found
+from ehtseg.study.found import Found
+from ehtseg.study.plan import STAND_IN
 from ehtseg.study.report_cells import NONE, mean_of, slug, values_of
 from ehtseg.study.results import select
 

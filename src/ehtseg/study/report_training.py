@@ -10,8 +10,9 @@ import numpy as np
 from ehtseg.reporting.document import Block, Line, Picture, Section, table
 from ehtseg.reporting.study_figures import Curve, Mark, Time, course_panels, forest, times
 from ehtseg.study.convergence import GOOD, SHARE, Course, Reached, courses, horizon, restricted
-from ehtseg.study.found import STAND_IN, Found
+from ehtseg.study.found import Found
 from ehtseg.study.levels import label
+from ehtseg.study.plan import STAND_IN
 from ehtseg.study.report_cells import NONE
 from ehtseg.study.verdicts import COLLAPSED, best_dice, collapse_rate
 
