@@ -14,9 +14,10 @@ from ehtseg.records import Array
 from ehtseg.reporting.document import Block, Line, Picture, Section, Tone, table
 from ehtseg.reporting.study_figures import distributions, forest
 from ehtseg.study.designs import PRINTED
-from ehtseg.study.found import OPPONENTS, STAND_IN, Found
+from ehtseg.study.found import OPPONENTS, Found
 from ehtseg.study.levels import label
 from ehtseg.study.opponents import COPIES, Standing, opponent_of, standing
+from ehtseg.study.plan import STAND_IN
 from ehtseg.study.report_cells import (
     BRACKETS,
     NONE,
