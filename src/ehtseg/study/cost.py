@@ -72,8 +72,13 @@ def measure(task: Task) -> Cost:
     prepare(task)
     run, ticks, ends = task.entry.run, [], []
     dataset = training_frames(run, task.data)
-    draws = (STEPS + 1) * run.recipe.fit.batch * run.recipe.fit.accumulate
-    short = make_recipe(run.recipe.model_dump(), {"fit": {"epochs": 1, "images_per_epoch": draws}})
+    once = run.recipe.fit.batch * run.recipe.fit.accumulate
+    few = min(once, len(split_of(run, task.data).train))
+    short = make_recipe(
+        run.recipe.model_dump(),
+        {"fit": {"epochs": 1, "images_per_epoch": (STEPS + 1) * once}},
+        {"data": {"n_train": few}},  # so that a frozen encoder's features are kept, as in a run
+    )
     with TemporaryDirectory() as folder:
         began = time.perf_counter()
         trained = train(

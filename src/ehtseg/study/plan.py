@@ -33,6 +33,9 @@ SCALES = {
 }
 
 
+TRAINED_BY = {"data", "net", "fit"}  # the sections of a recipe that make a training what it is
+
+
 @dataclass(frozen=True, slots=True)
 class Place:
     """Where runs are scored: the test frames of a folder trained on, or all of another one."""
@@ -84,7 +87,9 @@ class Run:
     @property
     def key(self) -> str:
         """Hash of what is trained, and on what: equal keys, in any study, are one training."""
-        text = json.dumps([self.recipe.sha256, *sorted(self.train)])
+        # what is not decided is left out: an option that comes later does not change old keys
+        decided = self.recipe.model_dump(mode="json", include=TRAINED_BY, exclude_none=True)
+        text = json.dumps([decided, *sorted(self.train)], sort_keys=True)
         return hashlib.sha256(text.encode()).hexdigest()
 
     @property
@@ -136,7 +141,7 @@ class Study:
             {"data": {**self.data.split, "split_seed": 0, "size": size}},
             {"fit": {"images_per_epoch": draws, "batch": 8, "seed": seed, "checkpoint": "last"}},
             # fixed, so that no machine chooses for itself and scores can be repeated
-            {"fit": {"precision": "fp32", "threads": 1}},
+            {"fit": {"precision": "bf16", "threads": 1}},
             self.decisions,
             *(LEVELS[level] for level in row),
             self.at.get(scale, {}),
