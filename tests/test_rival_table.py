@@ -24,7 +24,7 @@ TINY = make_recipe(
     {"data": {"size": 64, "augment": "none"}, "net": {"name": "unet", "width": 16}},
     {"fit": {"batch": 2, "precision": "fp32", "threads": 1}},
 )
-PRICE = Price("a row", "unet", "random", 10, 1.5, 2.0, 3.0, 400.0, 500.0, 64, 2, 1, "cpu")
+PRICE = Price("a row", "unet", "random", 10, 1.5, 2.0, 3.0, 400.0, 500.0, 64, 2, 1, "fp32", "cpu")
 
 
 def test_jitter_sees_neither_beating_nor_a_constant_error() -> None:
@@ -46,6 +46,7 @@ def test_the_price_of_a_tiny_network() -> None:
     assert price.parameters == 1_941_105
     assert price.gmacs == pytest.approx(6.07 / 2 / 16, rel=0.01)
     assert (price.weights, price.size_px, price.batch, price.threads) == ("random", 64, 2, 1)
+    assert price.precision == "fp32"
     assert price.train_images_per_s > 0
     assert price.segment_frames_per_s > 0
     assert 0 < price.peak_segment_mb <= price.peak_train_mb

@@ -3,8 +3,8 @@
 prices.csv, one line a row of the study: network; weights that it starts from; parameters;
 gmacs (thousand million multiply-adds of one frame at the working size, batch 1); images trained
 and frames segmented a second; peak memory of the process after segmenting and after training
-(on a GPU: of the GPU); working size in pixels, batch, threads, device. The rates are of made-up
-frames on the machine at hand, one network after the other, each in a process of its own.
+(on a GPU: of the GPU); working size in pixels, batch, threads, precision, device. The rates are of
+made-up frames on the machine at hand, one network after the other, each in a process of its own.
 """
 
 from __future__ import annotations
@@ -21,16 +21,19 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from lightning_fabric import Fabric
 from torch import Tensor
 from torch.utils.flop_counter import FlopCounterMode
 
 from ehtseg.learning.batches import canvas_of
 from ehtseg.learning.losses import make_loss, sum_over_outputs
 from ehtseg.learning.optimiser import make_optimiser
+from ehtseg.learning.training import PRECISIONS
 from ehtseg.nets.build import Net, build
 from ehtseg.recipe import Recipe
 from ehtseg.records import UserError, written_whole
 from ehtseg.seeing.engines import TorchEngine, choose_device, flush_denormals
+from ehtseg.seeing.machine import resolve
 from ehtseg.seeing.predict import predict
 from ehtseg.study.entries import startable
 from ehtseg.study.plan import Study
@@ -56,6 +59,7 @@ class Price:
     size_px: int
     batch: int
     threads: int
+    precision: str
     device: str
 
 
@@ -80,8 +84,9 @@ def price_of(row: str, recipe: Recipe) -> Price:
     torch.set_num_threads(threads)
     flush_denormals()
     net, device = build(recipe.net, recipe.fit.seed), choose_device().value
+    precision = resolve(recipe.fit)["precision"]
     gmacs = gmacs_of(recipe, net, size)
-    segmenting = _segment_rate(net, size, device)
+    segmenting = _segment_rate(TorchEngine(net, precision, device), size)
     peak_segment_mb = _peak_mb(device)
     return Price(
         row=row,
@@ -96,6 +101,7 @@ def price_of(row: str, recipe: Recipe) -> Price:
         size_px=size,
         batch=recipe.fit.batch,
         threads=threads,
+        precision=precision,
         device=device,
     )
 
@@ -140,22 +146,23 @@ def read_prices(folder: Path) -> dict[str, Price]:
     return {line["row"]: Price(**line) for line in typed}
 
 
-def _segment_rate(net: Net, size: int, device: str) -> float:
-    engine = TorchEngine(net, "fp32", device)
+def _segment_rate(engine: TorchEngine, size: int) -> float:
     frames = list(np.random.default_rng(0).integers(0, 256, (FRAMES, size, size), np.uint8))
     return FRAMES / _seconds(lambda: predict(engine, frames, size))
 
 
 def _train_rate(net: Net, recipe: Recipe, size: int, device: str) -> float:
     fit, canvas = recipe.fit, canvas_of([(size, size)], recipe.data)
-    loss, optimiser = make_loss(fit), make_optimiser(net, fit)
+    fabric = Fabric(accelerator=device, devices=1, precision=PRECISIONS[resolve(fit)["precision"]])
+    loss, (model, optimiser) = make_loss(fit), fabric.setup(net, make_optimiser(net, fit))
     images = torch.rand(fit.batch, 1, *canvas, device=device)
+    images = images.contiguous(memory_format=torch.channels_last)
     masks: Tensor = (images > 0.5).float()
-    net.train()
+    model.train()
 
     def step() -> None:
         optimiser.zero_grad()
-        torch.autograd.backward(sum_over_outputs(loss, net(images), net.output_weights, masks))
+        fabric.backward(sum_over_outputs(loss, model(images), net.output_weights, masks))
         optimiser.step()
 
     return fit.batch / _seconds(step)
