@@ -27,6 +27,12 @@ PRECISIONS: dict[str, Any] = {"fp32": "32-true", "bf16": "bf16-mixed"}  # in Fab
 Tick = Callable[[int, int], None]  # steps done, steps in all
 
 
+def fabric(device: str, precision: str) -> Fabric:
+    """What runs a training at a device and a precision ("fp32", "bf16")."""
+    logging.getLogger("lightning_fabric").setLevel(logging.WARNING)  # it greets on every start
+    return Fabric(accelerator=device, devices=1, precision=PRECISIONS[precision])
+
+
 class Training:
     """One training, ready to run an epoch; `resolved` holds the choices of `machine.resolve`."""
 
@@ -34,15 +40,13 @@ class Training:
         self, dataset: Dataset, split: Split, recipe: Recipe, resolved: dict[str, Any], net: Net
     ) -> None:
         self.dataset, self.split, self.recipe, self.resolved = dataset, split, recipe, resolved
-        logging.getLogger("lightning_fabric").setLevel(logging.WARNING)  # it greets on every start
         flush_denormals()
         torch.set_num_threads(resolved["threads"])
         self.frames = TrainingFrames(dataset, split.train, recipe)
         fit, device = recipe.fit, resolved["device"]
         self.loss: Loss = make_loss(fit)
         self.net = net if device == "mps" else net.to(memory_format=torch.channels_last)
-        precision = PRECISIONS[resolved["precision"]]
-        self.fabric = Fabric(accelerator=device, devices=1, precision=precision)
+        self.fabric = fabric(device, resolved["precision"])
         self.model, self.optimiser = self.fabric.setup(self.net, make_optimiser(self.net, fit))
         draws = images_per_epoch(fit, len(self.frames))
         self.steps_per_epoch = math.ceil(math.ceil(draws / fit.batch) / fit.accumulate)

@@ -21,14 +21,13 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from lightning_fabric import Fabric
 from torch import Tensor
 from torch.utils.flop_counter import FlopCounterMode
 
 from ehtseg.learning.batches import canvas_of
 from ehtseg.learning.losses import make_loss, sum_over_outputs
 from ehtseg.learning.optimiser import make_optimiser
-from ehtseg.learning.training import PRECISIONS
+from ehtseg.learning.training import fabric
 from ehtseg.nets.build import Net, build
 from ehtseg.recipe import Recipe
 from ehtseg.records import UserError, written_whole
@@ -153,8 +152,8 @@ def _segment_rate(engine: TorchEngine, size: int) -> float:
 
 def _train_rate(net: Net, recipe: Recipe, size: int, device: str) -> float:
     fit, canvas = recipe.fit, canvas_of([(size, size)], recipe.data)
-    fabric = Fabric(accelerator=device, devices=1, precision=PRECISIONS[resolve(fit)["precision"]])
-    loss, (model, optimiser) = make_loss(fit), fabric.setup(net, make_optimiser(net, fit))
+    runner, loss = fabric(device, resolve(fit)["precision"]), make_loss(fit)
+    model, optimiser = runner.setup(net, make_optimiser(net, fit))
     images = torch.rand(fit.batch, 1, *canvas, device=device)
     images = images.contiguous(memory_format=torch.channels_last)
     masks: Tensor = (images > 0.5).float()
@@ -162,7 +161,7 @@ def _train_rate(net: Net, recipe: Recipe, size: int, device: str) -> float:
 
     def step() -> None:
         optimiser.zero_grad()
-        fabric.backward(sum_over_outputs(loss, model(images), net.output_weights, masks))
+        runner.backward(sum_over_outputs(loss, model(images), net.output_weights, masks))
         optimiser.step()
 
     return fit.batch / _seconds(step)
