@@ -22,6 +22,8 @@ from ehtseg.learning.surfaces import (
     nsd,
     outline,
     outline_distances,
+    outline_jitter_px,
+    signed_distance,
 )
 
 SHAPE = (12, 17)
@@ -112,3 +114,49 @@ def test_band_near_the_outline_is_a_distance():
     expected = distance_transform_edt(~outline(truth)) <= 5
     np.testing.assert_array_equal(near_outline(truth), expected)
     assert not near_outline(np.zeros((9, 9), bool)).any()
+
+
+# --- jitter over frames -------------------------------------------------------------------------
+
+
+def disc(radius_px: float, x_px: float = 60.0) -> np.ndarray:
+    """A round tissue in a picture of 120 x 120 px."""
+    y, x = np.mgrid[:120, :120]
+    return np.hypot(y - 60, x - x_px) <= radius_px
+
+
+@pytest.mark.parametrize("noise_px", [0.5, 1.0, 4.0])
+def test_the_noise_of_an_outline_is_its_jitter(noise_px: float) -> None:
+    radii_px = 40 + np.random.default_rng(1).normal(0, noise_px, 300)
+    found = outline_jitter_px(disc(radius) for radius in radii_px)
+    wanted = np.abs(np.diff(radii_px, 2)).mean() / np.sqrt(6)
+    assert found == pytest.approx(wanted, rel=0.08)
+
+
+def test_what_stands_still_or_moves_steadily_hardly_jitters() -> None:
+    assert outline_jitter_px([disc(40)] * 5) == 0
+    assert outline_jitter_px(disc(30, 40 + 2 * k) for k in range(20)) < 0.25  # pixels are whole
+    assert outline_jitter_px(disc(20 + k) for k in range(30)) < 0.25
+
+
+def test_the_edge_of_the_picture_is_no_outline() -> None:
+    band = np.zeros((40, 60), bool)
+    band[10:20] = True
+    longer = np.pad(band, ((0, 0), (0, 40)), mode="edge")
+    lower = np.roll(band, 1, axis=0), np.roll(longer, 1, axis=0)
+    jitters = [outline_jitter_px([a, b, a]) for a, b in zip((band, longer), lower, strict=True)]
+    assert jitters[0] == pytest.approx(jitters[1])
+    assert jitters[0] == pytest.approx(2 / np.sqrt(6))
+
+
+def test_without_three_frames_or_an_outline_there_is_no_jitter() -> None:
+    assert np.isnan(outline_jitter_px([disc(20)] * 2))
+    assert np.isnan(outline_jitter_px([np.zeros((9, 9), bool)] * 3))
+    lost = outline_jitter_px([np.zeros((120, 120), bool), disc(20), disc(20)])
+    assert lost > 50  # a tissue that comes and goes is as far as the diagonal
+
+
+def test_signed_distances_agree_with_scipy() -> None:
+    mask = noisy_pair(3, (40, 50))[1]
+    wanted = np.where(mask, distance_transform_edt(mask) - 0.5, 0.5 - distance_transform_edt(~mask))
+    np.testing.assert_allclose(signed_distance(mask), wanted, atol=1e-4)

@@ -7,6 +7,7 @@ outside the image is background. See EMPTY_RULE in scores.py.
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable
 
 import cv2
 import numpy as np
@@ -83,6 +84,45 @@ def boundary_iou(prediction: Array, truth: Array, width_share: float = 0.02) -> 
     ours, theirs = _rim(prediction, width_px), _rim(truth, width_px)
     union = np.count_nonzero(ours | theirs)
     return float(np.count_nonzero(ours & theirs) / union) if union else 1.0
+
+
+def outline_jitter_px(masks: Iterable[Array]) -> float:
+    """Noise of the outline from frame to frame, px: mean |second difference of its place| / sqrt 6.
+
+    The place of the outline near a pixel is its signed distance from there; what moves steadily
+    has no second difference, and independent noise of SD s gives s sqrt(2 / pi). The edge of the
+    picture is no outline. NaN below three frames, or where no frame between two others has one.
+    Source: as `jitter` in measuring/traces.py, for an outline instead of a trace.
+    """
+    found: list[Array] = []
+    before: list[Array] = []  # two frames
+    for mask in masks:
+        after_HW = signed_distance(mask)
+        if len(before) == 2:
+            here = before[1] == 0.5  # pixels of the mask with background beside them
+            second = before[0][here] - 2 * before[1][here] + after_HW[here]
+            found.append(np.abs(second))
+        before = [*before[-1:], after_HW]
+    together = np.concatenate(found) if found else np.empty(0)
+    return float(together.mean() / math.sqrt(6)) if together.size else math.nan
+
+
+def signed_distance(mask: Array) -> Array:
+    """Distance (px) of each pixel from the outline, float32 (H, W): above 0 inside, below outside.
+
+    The outline lies halfway between pixels; where there is none, it is as far as the diagonal.
+
+    >>> signed_distance(np.array([[False, False, True, True]])).tolist()
+    [[-1.5, -0.5, 0.5, 1.5]]
+    """
+    if mask.all() or not mask.any():
+        far = math.hypot(*mask.shape)
+        return np.full(mask.shape, far if mask.all() else -far, np.float32)
+    inner, outer = (
+        cv2.distanceTransform(side.astype(np.uint8), cv2.DIST_L2, cv2.DIST_MASK_PRECISE)
+        for side in (mask, ~mask)
+    )
+    return np.where(mask, inner - 0.5, 0.5 - outer).astype(np.float32)
 
 
 def _distances(origin: Array, target: Array, diagonal: float) -> Array:
