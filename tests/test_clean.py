@@ -9,9 +9,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
+from scipy import ndimage
 
 from ehtseg.records import Array, Frame
-from ehtseg.seeing.clean import GAP, MAX_HOLE, MIN_TISSUE, as_it_is, clean
+from ehtseg.seeing.clean import GAP, MAX_HOLE, MIN_TISSUE, as_it_is, clean, is_solid
 from ehtseg.seeing.steady import steadied, weights
 
 SIDE = 100
@@ -34,6 +35,13 @@ def test_a_clean_mask_is_left_to_the_bit() -> None:
     cleaned = clean(picture, 0.5)
     assert cleaned.probability is picture
     assert (cleaned.filled_px, cleaned.dropped_px, cleaned.open_px, cleaned.tissues) == (0, 0, 0, 1)
+
+
+@given(arrays.arrays(np.uint8, st.tuples(*[st.integers(1, 7)] * 2), elements=st.integers(0, 1)))
+def test_one_piece_without_a_hole_is_what_scipy_calls_so(mask: Array) -> None:
+    pieces = ndimage.label(mask, np.ones((3, 3)))[1]
+    is_filled = (ndimage.binary_fill_holes(mask) == mask).all()
+    assert is_solid(mask) == (pieces == 1 and is_filled)
 
 
 def test_nothing_stays_nothing() -> None:

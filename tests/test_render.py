@@ -40,6 +40,19 @@ def test_overlay_draws_the_outline_tints_the_inside_and_leaves_the_rest(
     assert (image == before).all()
 
 
+@given(st.integers(0, 30), st.integers(0, 30), st.integers(1, 30), st.integers(40, 1500))
+def test_what_is_drawn_does_not_depend_on_a_mask_elsewhere(
+    top: int, left: int, side: int, width: int
+) -> None:
+    image = np.random.default_rng(1).integers(0, 256, (90, width), np.uint8)
+    mask = np.zeros(image.shape, bool)
+    mask[top : top + side, left : left + side] = True
+    alone = render.overlay(image, mask)
+    mask[-1, -1] = True  # the smallest box around the mask is the picture now
+    together = render.overlay(image, mask)
+    assert np.array_equal(alone[:75, : width - 15], together[:75, : width - 15])
+
+
 def test_the_outline_is_as_wide_as_asked_and_centred_on_the_edge() -> None:
     mask = np.zeros((64, 64), bool)
     mask[:, 32:] = True

@@ -17,9 +17,10 @@ from hypothesis.extra.numpy import arrays
 from scipy.special import expit
 
 from ehtseg.nets.build import build
-from ehtseg.recipe import Recipe, make_recipe, write_recipe
+from ehtseg.recipe import FitRecipe, Recipe, SegmentRecipe, make_recipe, write_recipe
 from ehtseg.records import Array, UserError
 from ehtseg.seeing.engines import TorchEngine, choose_precision, cpu_bf16, memory_watched
+from ehtseg.seeing.machine import resolve
 from ehtseg.seeing.predict import as_batch, certainty, enlarge, predict, probability
 from ehtseg.seeing.run_folder import (
     RunFolder,
@@ -29,6 +30,7 @@ from ehtseg.seeing.run_folder import (
     write_facts,
     write_tensors,
 )
+from ehtseg.seeing.ways import choose_way, ways_here
 
 SMALL: dict[str, dict[str, Any]] = {"net": {"name": "unet", "width": 4, "depth": 2}}
 
@@ -144,10 +146,44 @@ def test_bf16_stays_near_fp32_and_answers_in_float32() -> None:
     assert 0 < np.abs(rough - exact).max() < 0.05 * np.abs(exact).max()
 
 
-def test_a_limit_on_the_instructions_is_obeyed(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("name", ["ONEDNN_MAX_CPU_ISA", "DNNL_MAX_CPU_ISA"])
+@pytest.mark.parametrize(
+    ("limit", "found"),
+    [  # names of oneDNN's developer guide, "CPU Dispatcher Control"
+        ("SSE41", None),
+        ("AVX", None),
+        ("AVX2", None),
+        ("avx2_vnni_2", None),
+        ("AVX512_CORE", None),
+        ("AVX512_CORE_VNNI", None),
+        ("AVX512_CORE_BF16", "AVX512-BF16"),
+        ("AVX512_CORE_FP16", "AVX512-BF16"),
+        ("AVX10_1_512", "AVX512-BF16"),
+        ("AVX512_CORE_AMX", "AMX"),
+        ("AVX10_1_512_AMX_FP16", "AMX"),
+        ("default", "AMX"),
+        ("ALL", "AMX"),
+    ],
+)
+def test_a_limit_on_the_instructions_is_obeyed(
+    name: str, limit: str, found: str | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(torch.cpu, "_is_amx_tile_supported", lambda: True)
+    monkeypatch.setattr(torch.cpu, "_is_avx512_bf16_supported", lambda: True)
+    monkeypatch.delenv("ONEDNN_MAX_CPU_ISA", raising=False)
+    monkeypatch.setenv(name, limit)
+    assert cpu_bf16() == found
+    assert choose_precision("cpu").value == ("bf16" if found else "fp32")
+
+
+def test_without_bf16_instructions_no_way_is_in_bf16(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("ONEDNN_MAX_CPU_ISA", "AVX2")
-    assert cpu_bf16() is None
-    assert choose_precision("cpu").value == "fp32"
+    held = {"holds": True}
+    verdicts = {f"{engine} bf16": held for engine in ("openvino", "torch")}
+    facts = {"guard": {"ways": {**verdicts, "openvino fp32": held}}}
+    way, _ = choose_way(facts, SegmentRecipe(), "cpu")
+    assert {each.precision for each in ways_here("cpu")} == {way.precision} == {"fp32"}
+    assert resolve(FitRecipe())["precision"] == "fp32"
 
 
 def test_out_of_memory_says_what_to_lower_and_other_errors_stay() -> None:

@@ -13,7 +13,7 @@ import cv2
 import numpy as np
 
 from ehtseg.records import Array, UserError
-from ehtseg.seeing.clean import MIN_PART
+from ehtseg.seeing.clean import MIN_PART, is_solid
 
 HALO_PX = 3  # soft probabilities count up to this far outside the hard outline
 BAND = 0.05  # length of the mid-section band, as a share of the relaxed length
@@ -130,20 +130,29 @@ def cut_out(mask_HW: Array, level: float) -> Piece | None:
     """
     hard = (mask_HW if mask_HW.dtype == bool else mask_HW >= level).view(np.uint8)
     around = _box(*cv2.boundingRect(hard))  # pieces are sought where there are any
-    corner = around[1].start, around[0].start
-    _, labels, stats, _ = cv2.connectedComponentsWithStats(hard[around], connectivity=8)
-    areas = stats[1:, cv2.CC_STAT_AREA]
-    if not len(areas):
+    kept, box, parts = _without_specks(hard[around])
+    if not parts:
         return None
-    keep = 1 + np.flatnonzero(areas >= MIN_PART * areas.max())
+    near = cv2.dilate(kept, np.ones((2 * HALO_PX + 1,) * 2, np.uint8))
+    soft = kept if mask_HW.dtype == bool else mask_HW[around][box]
+    corner = around[1].start + box[1].start, around[0].start + box[0].start
+    return Piece((soft * near).astype(np.float32), kept.astype(bool), corner, parts)
+
+
+def _without_specks(hard: Array) -> tuple[Array, tuple[slice, slice], int]:
+    """The larger pieces of a mask (uint8), cut out; the box they were cut from; their number."""
+    if is_solid(hard):
+        return hard, (slice(0, None), slice(0, None)), 1
+    _, labels, stats, _ = cv2.connectedComponentsWithStats(hard, connectivity=8)
+    areas = stats[1:, cv2.CC_STAT_AREA]
+    keep = 1 + np.flatnonzero(areas >= MIN_PART * areas.max(initial=1))
+    if not len(keep):
+        return hard, (slice(0, 0), slice(0, 0)), 0
     left, top, width, height = stats[keep, :4].T
     x, y = int(left.min()), int(top.min())
     box = _box(x, y, int((left + width).max()) - x, int((top + height).max()) - y)
-    x, y = box[1].start + corner[0], box[0].start + corner[1]
     kept = np.isin(np.arange(len(stats)), keep).astype(np.uint8)[labels[box]]
-    near = cv2.dilate(kept, np.ones((2 * HALO_PX + 1,) * 2, np.uint8))
-    soft = kept if mask_HW.dtype == bool else mask_HW[around][box]
-    return Piece((soft * near).astype(np.float32), kept.astype(bool), (x, y), len(keep))
+    return kept, box, len(keep)
 
 
 def _box(x: int, y: int, width: int, height: int) -> tuple[slice, slice]:

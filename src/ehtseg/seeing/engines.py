@@ -75,17 +75,20 @@ def cpu_bf16() -> str | None:
     """Which bf16 instructions the processor has and oneDNN may use, or None."""
     if not torch.backends.mkldnn.is_available():  # type: ignore[no-untyped-call]
         return None
-    allowed = os_isa_limit()
-    if torch.cpu._is_amx_tile_supported() and allowed in ("", "DEFAULT", "ALL"):
+    limit = onednn_isa_limit()
+    amx_allowed = limit in ("", "DEFAULT", "ALL") or "AMX" in limit
+    if torch.cpu._is_amx_tile_supported() and amx_allowed:
         return "AMX"
-    if torch.cpu._is_avx512_bf16_supported() and not allowed.startswith(("AVX2", "SSE")):
+    bf16_allowed = amx_allowed or limit.endswith(("BF16", "FP16")) or limit.startswith("AVX10")
+    if torch.cpu._is_avx512_bf16_supported() and bf16_allowed:
         return "AVX512-BF16"
     return None
 
 
-def os_isa_limit() -> str:
-    """The limit that the user set on oneDNN's instructions (ONEDNN_MAX_CPU_ISA), or ''."""
-    return os.environ.get("ONEDNN_MAX_CPU_ISA", "").upper()
+def onednn_isa_limit() -> str:
+    """The limit that the user set on oneDNN's instructions, by either of its names, or ''."""
+    names = ("ONEDNN_MAX_CPU_ISA", "DNNL_MAX_CPU_ISA")
+    return next((os.environ[name].upper() for name in names if os.environ.get(name)), "")
 
 
 def flush_denormals() -> None:

@@ -10,7 +10,7 @@ from typing import Any
 import torch
 
 from ehtseg.recipe import FitRecipe
-from ehtseg.seeing.engines import choose_device, choose_precision
+from ehtseg.seeing.engines import choose_device, choose_precision, onednn_isa_limit
 
 PACKAGES = ("ehtseg", "torch", "torchvision", "timm", "numpy", "opencv-python-headless", "av")
 
@@ -35,7 +35,7 @@ def machine_facts() -> dict[str, str]:
         "system": f"{platform.system()} {platform.machine()}",
         "processor": processor_name(),
         "instructions": torch.backends.cpu.get_cpu_capability(),
-        "onednn_isa_limit": os.environ.get("ONEDNN_MAX_CPU_ISA", ""),
+        "onednn_isa_limit": onednn_isa_limit(),
     }
 
 

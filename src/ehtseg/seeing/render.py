@@ -47,8 +47,17 @@ def overlay(image: Array, mask: Array, colour: Colour = VERMILION) -> Array:
     """
     drawn = as_rgb(image)
     width_px = max(1.5, 2 * math.sqrt(mask.size) / 512)
-    share = np.maximum(outline(mask, width_px), np.float32(TINT) * mask)
-    return cv2.blendLinear(drawn, plain(mask.shape, colour), 1 - share, share)
+    box = _around(mask, math.ceil(2 * width_px) + 3)
+    share = np.maximum(outline(mask[box], width_px), np.float32(TINT) * mask[box])
+    drawn[box] = cv2.blendLinear(drawn[box], plain(share.shape, colour), 1 - share, share)
+    return drawn
+
+
+def _around(mask: Array, margin_px: int) -> tuple[slice, slice]:
+    """Rows and columns of the smallest box around a mask, with a margin inside the picture."""
+    x, y, width, height = cv2.boundingRect(mask.view(np.uint8))
+    rows = slice(max(0, y - margin_px), y + height + margin_px)
+    return rows, slice(max(0, x - margin_px), x + width + margin_px)
 
 
 def outline(mask: Array, width_px: float) -> Array:
