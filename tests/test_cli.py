@@ -6,7 +6,6 @@ import csv
 import json
 import subprocess
 import sys
-from collections.abc import Callable
 from pathlib import Path
 
 import av
@@ -14,28 +13,11 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from conftest import tissue_frame, write_labelled
-from ehtseg.doors import cli
+from conftest import Cli, tissue_frame, write_labelled
 
-Cli = Callable[..., tuple[int, str, str]]
 TINY = ("--net", "unet", "--split", "blocks", "--size", "48", "--epochs", "2")
 SMALL = ("net.width=4", "net.depth=2", "fit.images_per_epoch=16", "fit.lr=0.005", "fit.threads=1")
 SET = tuple(word for text in SMALL for word in ("--set", text))
-
-
-@pytest.fixture
-def ehtseg(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Cli:
-    def run(*words: object) -> tuple[int, str, str]:
-        monkeypatch.setattr(sys, "argv", ["ehtseg", *map(str, words)])
-        code = 0
-        try:
-            cli.main()
-        except SystemExit as end:
-            code = int(end.code or 0)
-        said = capsys.readouterr()
-        return code, said.out, said.err
-
-    return run
 
 
 @pytest.fixture(scope="module")

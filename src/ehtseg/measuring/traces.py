@@ -17,6 +17,7 @@ from scipy import signal
 from ehtseg.records import Array, UserError
 
 BLOCK_S = 10.0  # a slow line is drawn through medians of blocks of this length
+BLOCK_FRAMES = 10  # at least so many a block, or the line would be the trace itself
 WORTHY_SNR = 5.0  # below, a trace is hardly more than noise
 SLACK_S = 0.5  # two traces are compared at lags up to this
 DIGITS = 1e-6  # of the largest value: single precision through sums
@@ -177,11 +178,20 @@ def without_slow_line(values_T: Array, time_s: Array) -> Array:
     """
     known = np.isfinite(values_T)
     level = signal.detrend(np.interp(time_s, time_s[known], values_T[known]))
-    blocks = max(1, round((time_s[-1] - time_s[0]) / BLOCK_S))
-    parts = np.array_split(np.arange(len(level)), blocks)
+    parts = _blocks(time_s)
     middles = [float(time_s[part].mean()) for part in parts]
     medians = [float(np.median(level[part])) for part in parts]
     return np.asarray(level - np.interp(time_s, middles, medians))
+
+
+def _blocks(time_s: Array) -> list[Array]:
+    """Frame numbers in blocks of about `BLOCK_S`, more where frames are rare; none in a gap."""
+    frames, span_s = np.arange(len(time_s)), time_s[-1] - time_s[0]
+    blocks = min(round(span_s / BLOCK_S), len(time_s) // BLOCK_FRAMES)
+    if blocks < 2:
+        return [frames]
+    block = ((time_s - time_s[0]) / span_s * blocks).astype(int).clip(max=blocks - 1)
+    return np.split(frames, np.flatnonzero(np.diff(block)) + 1)
 
 
 def swing(values_T: Array) -> float:
