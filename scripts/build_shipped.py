@@ -1,8 +1,11 @@
 #!/usr/bin/env python
-"""Train the model that ships, or leave one recording out and score it there.
+"""Train the model that ships, or the same without one recording, also with a larger encoder.
 
     python scripts/build_shipped.py --data DATA --out runs/shipped
-    python scripts/build_shipped.py --data DATA --out runs/lo --leave-out eht_ohw [--net resnet50]
+    python scripts/build_shipped.py --data DATA --out runs/lo-r50-ohw --leave-out eht_ohw \\
+        --net resnet50 --weights FILE --epochs 20 --threads 1
+
+The same command continues a training that was interrupted. scripts/left_out.py scores the second.
 
 DATA holds eht_d1t3, eht_mbpt, eht_ohw and eht_fibrotug_stills. The masks cover the outline of the
 tissue with round posts in it; the bars that hold the tissues of the stills are outside these masks
@@ -12,8 +15,8 @@ and inside the others' convention, so they do not count, in training or in score
 from __future__ import annotations
 
 import argparse
-import json
 import shutil
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -21,10 +24,10 @@ import cv2
 import numpy as np
 
 from ehtseg.doors.show import bar, say
-from ehtseg.learning.evaluate import evaluate
 from ehtseg.learning.train import train
 from ehtseg.reading.dataset import open_dataset
 from ehtseg.recipe import make_recipe, read_recipe
+from ehtseg.records import UserError
 
 FILMS = ("eht_d1t3", "eht_mbpt", "eht_ohw")
 STILLS = "eht_fibrotug_stills"
@@ -99,15 +102,15 @@ def main() -> None:
     parser.add_argument("--data", type=Path, required=True)
     parser.add_argument("--out", type=Path, required=True, help="the run folder")
     parser.add_argument("--leave-out", choices=(*FILMS, STILLS))
-    parser.add_argument("--net", help="another encoder than the recipe's")
+    parser.add_argument("--net", help="another encoder than the recipe's: resnet50, vgg16")
     parser.add_argument("--weights", help="its ImageNet weights")
-    parser.add_argument("--epochs", type=int)
-    parser.add_argument("--threads", type=int)
+    parser.add_argument("--epochs", type=int, help="of 20 steps; else the recipe's 40")
+    parser.add_argument("--threads", type=int, help="1 for each of several trainings")
     given = parser.parse_args()
     beside = given.out.with_name(given.out.name + "_data")
     folders = {name: given.data / name for name in FILMS}
     folders[STILLS] = stills_with_bars(given.data, beside)
-    left = folders.pop(given.leave_out) if given.leave_out else None
+    folders.pop(given.leave_out, None)
     changed: dict[str, Any] = {
         "net": {"name": given.net, "weights": given.weights},
         "fit": {"epochs": given.epochs, "threads": given.threads},
@@ -116,14 +119,12 @@ def main() -> None:
     recipe = make_recipe(read_recipe(RECIPE), asked)
     with bar("steps") as tick:
         run = train(open_dataset(list(folders.values())), recipe, given.out, tell=say, tick=tick)
-    if left is None:
-        say(f"Next: python scripts/ship.py {run.path}")
-        return
-    scored = evaluate(
-        run, open_dataset([left]), "all", given.out.with_name(f"{run.path.name}_scores")
-    )
-    say(json.dumps(scored.summary["models"]["net"]["per_image"], indent=1))
+    after = "left_out.py --data DATA" if given.leave_out else "ship.py --name NAME"
+    say(f"Next: python scripts/{after} {run.path}")
 
 
 if __name__ == "__main__":
-    main()
+    try:
+        main()
+    except UserError as error:
+        sys.exit(f"build_shipped: {error}")
