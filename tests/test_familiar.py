@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from PIL import Image
 
+from conftest import shared
 from ehtseg.records import Array, Frame
-from ehtseg.seeing.familiar import Doubts, Signs, signs_of
+from ehtseg.seeing.familiar import SMOOTH, Doubts, Signs, signs_of, texture_ratio
 from ehtseg.seeing.variants import of_one_network
 
 IMAGE = np.full((64, 96), 200, np.uint8)
@@ -54,6 +56,33 @@ def test_a_haze_is_doubted() -> None:
 
 def test_nothing_found_is_doubted_most() -> None:
     assert signs(dark, np.full((40, 40), 230, np.uint8)).doubt == 1
+
+
+def test_a_smooth_mask_in_a_rough_picture_is_doubted() -> None:
+    rough = np.random.default_rng(0).normal(0, 12, IMAGE.shape)
+    inside = IMAGE == 40
+    emptied = (IMAGE + np.where(inside, 0, rough)).clip(0, 255).astype(np.uint8)
+    tissue = (IMAGE + rough).clip(0, 255).astype(np.uint8)
+    assert texture_ratio(tissue, inside) == pytest.approx(1, abs=0.15)
+    assert texture_ratio(255 - tissue, inside) == pytest.approx(1, abs=0.15)
+    assert texture_ratio(emptied, inside) < SMOOTH / 2
+    assert signs(dark, emptied).doubt == 1
+    assert signs(dark, tissue).doubt < 0.1
+
+
+def test_without_surroundings_or_texture_nothing_is_said_of_smoothness() -> None:
+    rough = np.random.default_rng(0).integers(0, 255, IMAGE.shape).astype(np.uint8)
+    assert texture_ratio(rough, np.ones(IMAGE.shape, bool)) == 1
+    assert texture_ratio(np.full_like(IMAGE, 90), IMAGE == 40) == 1
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["eht_d1t3", "eht_mbpt", "eht_ohw", "eht_fibrotug_stills"])
+def test_real_tissue_is_not_smooth(name: str) -> None:
+    folder = shared(f"data/{name}")
+    for file in sorted((folder / "images").iterdir())[::10]:
+        image, mask = np.array(Image.open(file)), np.array(Image.open(folder / "masks" / file.name))
+        assert texture_ratio(image, mask > 0) > 1.5 * SMOOTH
 
 
 def test_a_recording_is_looked_at_seldom_and_judged_by_the_usual_frame() -> None:
