@@ -198,7 +198,7 @@ def test_every_rival_is_in_the_study_under_both_recipes() -> None:
 
 
 def test_no_contrast_crosses_the_line_between_imagenet_and_random() -> None:
-    for name in ("rivals", "rivals-dsb2018"):
+    for name in ("rivals", "rivals-dsb2018", "rivals-time"):
         for first, second in STUDIES[name].contrasts:
             assert first[1] == second[1]
             assert first[1] in ("ImageNet", "random")
@@ -209,6 +209,18 @@ def test_rows_differ_in_network_and_recipe_and_in_nothing_else() -> None:
         recipe = run.recipe
         assert (recipe.fit.batch, recipe.epochs, recipe.fit.images_per_epoch) == (8, 10, 144)
         assert recipe.data == STUDIES["rivals"].plan("cpu")[0].recipe.data
+
+
+def test_equal_time_gives_each_network_the_steps_that_its_price_allows() -> None:
+    """Rates of training, images a second, as `ehtseg prices rivals` measured them on one day."""
+    rates = {"ResNet-50": 11.4, "U-Net": 44.65, "UNeXt": 113.8, "nnU-Net": 4.5, "Med-NCA": 2.83}
+    plan = STUDIES["rivals-time"].plan("cpu")
+    ours = {run.key for run in STUDIES["rivals"].plan("cpu") if run.row.startswith("ResNet-50")}
+    for run in plan:
+        name = run.row.split(", ")[0]
+        if name in rates and "16 channels" not in run.row:
+            assert run.steps / rates[name] == pytest.approx(180 / rates["ResNet-50"], rel=0.11)
+        assert (run.key in ours) == (name == "ResNet-50" and COMMON in run.row), "ours is shared"
 
 
 # --- training: several outputs, fixed sizes, random inference -------------------------------------

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from ehtseg.study.levels import BACKBONES, LABELS, STAGES, Row, against, cross
 from ehtseg.study.plan import Data, Place, Study
-from ehtseg.study.rivals import on_images, rivals
+from ehtseg.study.rivals import in_equal_time, on_images, rivals
 
 # Blocks 0-143, 144-167, 168-199: the middle one, a beat long, is the guard of the last one.
 FILM = Data(
@@ -244,6 +244,6 @@ STUDIES = {
     study.name: study
     for study in (
         table1, dsb2018, collapse, few_labels, stages, certainty, splits, controls,
-        rivals(FILM), on_images(rivals(FILM), IMAGES),
+        rivals(FILM), on_images(rivals(FILM), IMAGES), in_equal_time(rivals(FILM)),
     )
 }  # fmt: skip

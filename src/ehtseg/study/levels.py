@@ -15,6 +15,7 @@ Row = tuple[str, ...]
 BACKBONES = ("ResNet-50", "VGG-16", "Inception-ResNet-v2")
 STAGES = (1, 2, 3, 4, 5)  # of ResNet-50: stem, layer1 to layer4
 LABELS = (5, 10, 20, 50, 100)
+BATCHES = (1, 4, 5, 7, 8, 10, 18, 70, 180, 366)  # of 8 images
 
 # Of two levels that decide the same, the later one in a row wins.
 LEVELS: dict[str, Decisions] = {
@@ -52,6 +53,7 @@ LEVELS: dict[str, Decisions] = {
     "all labels": {"data": {"n_train": None}},
     **{f"{n} labels": {"data": {"n_train": n}} for n in LABELS},
     # other people's networks and recipes
+    **{f"{n} batches an epoch": {"fit": {"images_per_epoch": 8 * n}} for n in BATCHES},
     **NETWORKS,
     **RECIPES,
 }
