@@ -52,14 +52,15 @@ COLUMNS = {
     "interval_reference_frames": "reference",
 }
 KEPT = (*COLUMNS, "left_out", "seed", "threshold", "weights_sha256")  # the columns of the CSV
-DIGITS = {"hd95_px": 1, "jitter_px": 2, "jitter_reference_px": 2, "dice": 4, "dice_worst": 4}
+DIGITS = {"dice": 4, "dice_worst": 4, "hd95_px": 1, "jitter_px": 2, "jitter_reference_px": 2}
+DIGITS |= {"interval_frames": 2, "interval_reference_frames": 2}
 LEGEND = f"""Each network was trained on all other recordings by `recipes/shipped.yaml` and scored
 at threshold 0.5 on every frame of the one left out, the stills outside their bars. Best baseline:
 the highest Dice of the mean training mask, the nearest one, or a threshold. Jitter: mean second
 difference of the outline's place over frames / sqrt 6, of the masks that `ehtseg analyse` keeps,
 and of the reference masks. Beats and their median interval: `ehtseg analyse` with the network's
-masks and with the reference masks, both read from the trace {TRACE}; the frame rate of eht_mbpt is
-unknown, so that its interval in frames is all that can be said. Five recordings of four
+masks and with the reference masks, both read from the trace {TRACE}; the frame rate of eht_mbpt
+is unknown, so that its interval in frames is all that can be said. Five recordings of four
 laboratories are few: no interval over recordings can be given, and differences between two
 networks of one seed each cannot be told from chance."""
 Row = dict[str, Any]
