@@ -12,11 +12,21 @@ import pytest
 import torch
 from PIL import Image
 
-from conftest import shared, tissue_frame, write_labelled
+from conftest import Cli, shared, tissue_frame, write_labelled
 from ehtseg.jobs.adapt import adapt as adapt_to
 from ehtseg.jobs.adapt import told
 from ehtseg.learning import adapt as module
-from ehtseg.learning.adapt import EPOCHS, FOLDS, MOST_FRAMES, STEPS, adapt, adapt_recipe
+from ehtseg.learning.adapt import (
+    EPOCHS,
+    FOLDS,
+    GOOD,
+    MOST_FRAMES,
+    STEPS,
+    Judged,
+    adapt,
+    adapt_recipe,
+    doubt_limit,
+)
 from ehtseg.learning.evaluate import evaluate
 from ehtseg.learning.scores import THRESHOLDS, Counts, ImageCounts, Scored
 from ehtseg.learning.train import train
@@ -26,7 +36,7 @@ from ehtseg.reading.dataset import Dataset, open_dataset
 from ehtseg.reading.video import open_video
 from ehtseg.recipe import make_recipe
 from ehtseg.records import UserError
-from ehtseg.seeing.run_folder import RunFolder, open_run, read_tensors, sha256_of
+from ehtseg.seeing.run_folder import RunFolder, open_run, read_tensors, sha256_of, write_facts
 
 TINY = make_recipe(
     {
@@ -141,11 +151,11 @@ def test_a_frame_is_judged_only_by_networks_that_never_saw_it(
 
     monkeypatch.setattr(module, "Training", Spy)
     dataset = open_dataset([labels])
-    scored = module.judge(dataset, adapt_recipe(start), FOLDS, lambda *_: None)
+    found = module.judge(dataset, adapt_recipe(start), FOLDS, lambda *_: None)
     assert len(trained) == len(judged) == FOLDS * EPOCHS
     for seen, left_out in zip(trained, judged, strict=True):
         assert sorted([*seen, *left_out]) == list(range(5))
-    assert [len(one.images) for one in scored] == [5] * EPOCHS
+    assert [len(one.scored.images) for one in found] == [5] * EPOCHS
 
 
 @pytest.mark.slow
@@ -171,7 +181,7 @@ def test_a_network_that_is_better_already_is_kept_and_this_is_said(
     start: RunFolder, labels: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     none = ImageCounts("x", "dim", (Counts(0, 1, 1, 9),) * len(THRESHOLDS))
-    worse = [Scored(THRESHOLDS, (none,) * 5)] * EPOCHS
+    worse = [Judged(Scored(THRESHOLDS, (none,) * 5), (0.9,))] * EPOCHS
     monkeypatch.setattr(module, "judge", lambda *_: worse)
     adapted = adapt(open_dataset([labels]), start, tmp_path / "mine")
     run = open_run(tmp_path / "mine")
@@ -180,7 +190,7 @@ def test_a_network_that_is_better_already_is_kept_and_this_is_said(
     assert sha256_of(run.weights_file) == sha256_of(start.weights_file)
     assert run.threshold == start.threshold
     assert run.net() is not None
-    assert "no adapted network was better" in told(adapted)[-1]
+    assert "no adapted network was better" in " ".join(told(adapted))
 
 
 def test_one_frame_is_trained_for_a_fixed_time_and_the_gain_is_unknown(
@@ -191,7 +201,7 @@ def test_one_frame_is_trained_for_a_fixed_time_and_the_gain_is_unknown(
     assert (adapted.folds, adapted.dice_by_epoch) == (0, ())
     assert adapted.run.facts["adapted"]["steps"] == EPOCHS * STEPS
     assert adapted.dice_after > adapted.dice_before
-    assert re.search("gain on other frames is unknown", told(adapted)[-1])
+    assert re.search("gain on other frames is unknown", " ".join(told(adapted)))
 
 
 @pytest.mark.parametrize("count", [2, 3])
@@ -200,6 +210,74 @@ def test_two_and_three_frames_are_left_out_one_by_one(
 ) -> None:
     dataset = open_dataset([write_dim(tmp_path / "few", range(count))])
     assert adapt(dataset, start, tmp_path / "mine").folds == count
+
+
+# --- pictures of another kind ----------------------------------------------------------------
+
+
+def limited(start: RunFolder) -> RunFolder:
+    """The first network with the limit that a model has when it ships."""
+    return RunFolder(start.path, start.recipe, {**start.facts, "doubt_limit": 0.26})
+
+
+def test_the_limit_lies_between_what_is_usual_and_what_is_bad() -> None:
+    assert doubt_limit(0.26, (0.05, 0.02)) == pytest.approx((0.26 * 0.05) ** 0.5)
+    assert doubt_limit(0.26, (0.0,)) > 0.05, "a few frames cannot rule out every doubt"
+    assert doubt_limit(0.26, ()) == 0.26
+    assert doubt_limit(None, (0.05,)) is None
+
+
+def test_only_frames_that_were_found_rightly_tell_what_is_usual(
+    start: RunFolder, labels: Path, monkeypatch: pytest.MonkeyPatch, short: None
+) -> None:
+    dataset, recipe = open_dataset([labels]), adapt_recipe(start)
+    for least, count in ((0.0, 5), (1.1, 0)):
+        monkeypatch.setattr(module, "GOOD", least)
+        for judged in module.judge(dataset, recipe, FOLDS, lambda *_: None):
+            assert len(judged.doubts) == count
+            assert all(0 <= doubt <= 1 for doubt in judged.doubts)
+    assert GOOD == 0.9
+
+
+@pytest.mark.slow
+def test_an_adapted_network_calls_other_pictures_unfamiliar_and_its_film_not(
+    start: RunFolder, film: Path, labels: Path, tmp_path: Path, ehtseg: Cli
+) -> None:
+    first = tmp_path / "first"
+    shutil.copytree(start.path, first)
+    write_facts(first, {**start.facts, "doubt_limit": 0.26})
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(module, "LR", 1e-2)
+        patch.setattr(module, "STEPS", 30)
+        code, said, _ = ehtseg(
+            "adapt", film, "--labels", labels, "-m", first, "-o", tmp_path / "mine"
+        )
+    assert code == 0
+    assert "will be called unfamiliar" in said
+    facts = open_run(tmp_path / "mine").facts
+    assert facts["adapted"]["from_doubt_limit"] == 0.26
+    assert facts["adapted"]["doubts"], said
+    assert max(facts["adapted"]["doubts"]) < facts["doubt_limit"] < 0.26
+    noise = tmp_path / "noise"
+    noise.mkdir()
+    for k in range(3):
+        seen = np.random.default_rng(k).integers(0, 255, (64, 64)).astype(np.uint8)
+        Image.fromarray(seen).save(noise / f"{k}.png")
+    for video, strange in ((film, False), (noise, True)):
+        out = tmp_path / f"masks-{video.name}"
+        code, said, _ = ehtseg("segment", video, "-m", tmp_path / "mine", "-o", out)
+        assert code == 0
+        assert ("Unfamiliar picture" in said) == strange, said
+
+
+@pytest.mark.parametrize(("known", "words"), [(True, "above 0.26"), (False, "has no limit")])
+def test_one_frame_leaves_the_first_limit(
+    start: RunFolder, tmp_path: Path, known: bool, words: str, short: None
+) -> None:
+    first = limited(start) if known else start
+    adapted = adapt(open_dataset([write_dim(tmp_path / "one", range(1))]), first, tmp_path / "mine")
+    assert words in told(adapted)[-1]
+    assert open_run(tmp_path / "mine").facts.get("doubt_limit") == (0.26 if known else None)
 
 
 # --- whose labels -----------------------------------------------------------------------------
@@ -234,6 +312,21 @@ def test_real_films_are_told_apart_and_know_their_own() -> None:
     found = np.array([best_agreement(open_video(film), textures) for film in films])
     assert (np.diag(found) > 0.998).all()
     assert (found[~np.eye(2, dtype=bool)] < 0.6).all()
+
+
+def test_the_command_refuses_them_in_one_paragraph(
+    start: RunFolder, film: Path, tmp_path: Path, ehtseg: Cli
+) -> None:
+    other = write_labelled(tmp_path / "other", {"dark": 2}, size=64)
+    for path in other.glob("*/*.png"):
+        Image.fromarray(np.rot90(np.array(Image.open(path)))).save(path)
+    out = tmp_path / "mine"
+    code, _, errors = ehtseg("adapt", film, "--labels", other, "-m", start.path, "-o", out)
+    assert code == 2
+    assert "agree with none of them" in errors
+    assert "ehtseg frames" in errors
+    assert len(errors.strip().splitlines()) == 1
+    assert not out.exists()
 
 
 # --- bad input --------------------------------------------------------------------------------

@@ -37,6 +37,25 @@ def adapt(
 
 def told(adapted: Adapted) -> list[str]:
     """What an adaptation gave, in sentences."""
+    return [*_gain(adapted), _limit(adapted)]
+
+
+def _limit(adapted: Adapted) -> str:
+    """From which doubt on a recording is called unfamiliar."""
+    limit = adapted.run.facts.get("doubt_limit")
+    if limit is None:
+        return (
+            "The starting network has no limit of doubt, so this one has none: it will not say "
+            "that a recording is of another kind."
+        )
+    usual = f"; frames left out: at most {max(adapted.doubts):.2f}" if adapted.doubts else ""
+    return (
+        f"A recording whose frames raise a doubt above {limit:.2f} will be called unfamiliar"
+        f"{usual}."
+    )
+
+
+def _gain(adapted: Adapted) -> list[str]:
     before, after = adapted.dice_before, adapted.dice_after
     facts = adapted.run.facts["adapted"]
     said = [f"The starting network is {facts['from']}."]

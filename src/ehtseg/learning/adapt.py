@@ -5,11 +5,16 @@ fold is left out once, and as many epochs as did best on what was left out are t
 frames, or none where the first network was better. With one frame nothing can be left out: all of
 `EPOCHS` are trained. The decoder learns and the encoder stays as it is, which halves the time; why
 this recipe: docs/log.md.
+
+An adapted network is for this film. How much it doubts the frames left out tells what is usual
+there, and above `doubt_limit` a recording is called unfamiliar (seeing/familiar.py).
 """
 
 from __future__ import annotations
 
+import math
 import shutil
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -18,6 +23,7 @@ from ehtseg.learning.scores import (
     ImageCounts,
     Scored,
     best_threshold,
+    dice,
     mean_at,
     score_images,
 )
@@ -28,9 +34,11 @@ from ehtseg.reading.splits import all_train
 from ehtseg.recipe import FROM_SCRATCH, Recipe, make_recipe, write_recipe
 from ehtseg.records import UserError
 from ehtseg.seeing.engines import TorchEngine, flush_denormals, memory_watched
+from ehtseg.seeing.familiar import signs_of
 from ehtseg.seeing.machine import resolve
 from ehtseg.seeing.run_folder import RunFolder, read_facts, sha256_of, write_facts
 from ehtseg.seeing.shipped import FOLDER, SHIPPED
+from ehtseg.seeing.variants import of_one_network
 
 MOST_FRAMES = 20
 FOLDS = 3
@@ -38,6 +46,9 @@ EPOCHS, STEPS = 4, 10  # epochs, after each of which frames left out are scored;
 BATCH = 4
 LR = 1e-3
 LEAST_GAIN = 0.0005  # Dice by which an adapted network has to be better than the first one
+GOOD = 0.9  # Dice from which a mask counts as right
+LOOKED_AT = 2  # frames of each fold whose doubt is measured: each costs five runs of the network
+LEAST_DOUBT = 0.02  # no film is doubted less, whatever a few frames say
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,6 +62,15 @@ class Adapted:
     dice_before: float  # of the first network, at its own threshold
     dice_after: float  # of the adapted one, at the chosen threshold; of one frame, on itself
     dice_by_epoch: tuple[float, ...]  # at 0.5; empty where nothing could be left out
+    doubts: tuple[float, ...] = ()  # about frames that were left out and found rightly
+
+
+@dataclass(frozen=True, slots=True)
+class Judged:
+    """All frames, each seen while it was left out, after as many epochs as one another."""
+
+    scored: Scored
+    doubts: tuple[float, ...] = ()  # about some of those that were found rightly
 
 
 def adapt_recipe(start: RunFolder) -> Recipe:
@@ -100,12 +120,13 @@ def adapt(
     with memory_watched("fewer frames, or a smaller data.size"):
         before = mean_at(_scored(dataset, start, [start.threshold]), start.threshold)
         judged = judge(dataset, recipe, folds, tick)
-    curve = [mean_at(scored, 0.5) for scored in judged]
+    curve = [mean_at(one.scored, 0.5) for one in judged]
     epochs = 1 + curve.index(max(curve)) if curve else EPOCHS
-    threshold = best_threshold(judged[epochs - 1]) if judged else start.threshold
-    after = mean_at(judged[epochs - 1], threshold) if judged else 0.0
+    threshold = best_threshold(judged[epochs - 1].scored) if judged else start.threshold
+    after = mean_at(judged[epochs - 1].scored, threshold) if judged else 0.0
+    doubts = judged[epochs - 1].doubts if judged else ()
     if judged and after < before + LEAST_GAIN:
-        epochs, threshold, after = 0, start.threshold, before
+        epochs, threshold, after, doubts = 0, start.threshold, before, ()
         run = _keep(start, recipe, out)
     else:
         fit = recipe.fit.model_copy(update={"stop_epoch": epochs})
@@ -118,24 +139,57 @@ def adapt(
         )
     if not judged:
         after = mean_at(_scored(dataset, run, [threshold]), threshold)
-    adapted = Adapted(run, len(dataset), folds, epochs, before, after, tuple(curve))
+    adapted = Adapted(run, len(dataset), folds, epochs, before, after, tuple(curve), doubts)
     return replace(adapted, run=_record(adapted, start, threshold))
 
 
-def judge(dataset: Dataset, recipe: Recipe, folds: int, tick: Tick) -> list[Scored]:
-    """All frames of a dataset, each scored while it is left out, after every epoch."""
+def judge(dataset: Dataset, recipe: Recipe, folds: int, tick: Tick) -> list[Judged]:
+    """All frames of a dataset, each scored and doubted while it is left out, after every epoch."""
     split, resolved = all_train(dataset), resolve(recipe.fit)
-    found: list[list[ImageCounts]] = [[] for _ in range(recipe.epochs if folds else 0)]
+    count = recipe.epochs if folds else 0
+    images: list[list[ImageCounts]] = [[] for _ in range(count)]
+    doubts: list[list[float]] = [[] for _ in range(count)]
     each = recipe.epochs * STEPS
     for fold in range(folds):
         left_out = split.train[fold::folds]
         others = tuple(i for i in split.train if i not in left_out)
         net, _ = started(recipe)
         training = Training(dataset, replace(split, train=others), recipe, resolved, net)
-        for epoch, images in enumerate(found):
+        for epoch in range(count):
             training.epoch(epoch, _later(tick, fold * each, (folds + 1) * each))
-            images += score_images(training.seen(left_out)).images
-    return [Scored(THRESHOLDS, tuple(images)) for images in found]
+            seen = score_images(training.seen(left_out)).images
+            images[epoch] += seen
+            doubts[epoch] += _doubts(training, left_out, seen)
+    return [
+        Judged(Scored(THRESHOLDS, tuple(some)), tuple(doubt))
+        for some, doubt in zip(images, doubts, strict=True)
+    ]
+
+
+def doubt_limit(first: float | None, doubts: Sequence[float]) -> float | None:
+    """The doubt above which a recording is unlike the film of an adaptation.
+
+    Halfway, as factors go, between the highest doubt about frames of this film that were left out
+    and found rightly, and the limit of the first network, which divides its good masks from its
+    bad ones; the latter alone where no such frame is known. None where the first one has no limit.
+
+    >>> round(doubt_limit(0.26, [0.04, 0.05]), 3), doubt_limit(0.26, []), doubt_limit(None, [0.1])
+    (0.114, 0.26, None)
+    """
+    if first is None or not doubts:
+        return first
+    return math.sqrt(first * max(*doubts, LEAST_DOUBT))
+
+
+def _doubts(
+    training: Training, left_out: Sequence[int], seen: Sequence[ImageCounts]
+) -> list[float]:
+    """How much a network doubts a few frames that it has found rightly."""
+    half = THRESHOLDS.index(0.5)
+    right = [i for i, one in zip(left_out, seen, strict=True) if dice(one.counts[half]) >= GOOD]
+    variants = of_one_network(training.engine(), training.recipe.data.size, 0.5)
+    looked_at = (training.dataset.read(i)[0] for i in right[:LOOKED_AT])
+    return [signs_of(variants, image).doubt for image in looked_at]
 
 
 def _place(run: RunFolder) -> str:
@@ -176,8 +230,13 @@ def _record(adapted: Adapted, start: RunFolder, threshold: float) -> RunFolder:
     run = adapted.run
     facts = {key: value for key, value in run.facts.items() if key != "name"}
     facts["threshold"] = threshold
+    first = start.facts.get("adapted", {}).get("from_doubt_limit", start.facts.get("doubt_limit"))
+    limit = doubt_limit(first, adapted.doubts)
+    if limit is not None:
+        facts["doubt_limit"] = limit
     facts["adapted"] = {
         "from": start.name,
+        "from_doubt_limit": first,
         "from_weights_sha256": sha256_of(start.weights_file),
         "frames": adapted.frames,
         "folds": adapted.folds,
@@ -185,6 +244,7 @@ def _record(adapted: Adapted, start: RunFolder, threshold: float) -> RunFolder:
         "dice_before": adapted.dice_before,
         "dice_after": adapted.dice_after,
         "dice_by_epoch": list(adapted.dice_by_epoch),
+        "doubts": list(adapted.doubts),
     }
     write_facts(run.path, facts)
     return RunFolder(run.path, run.recipe, facts)

@@ -118,9 +118,11 @@ class Training:
 
     def seen(self, indices: Sequence[int]) -> Iterator[Pair]:
         """Probability and mask of frames, through the function that segments videos."""
-        resolved = self.resolved
-        engine = TorchEngine(self.net, resolved["precision"], resolved["device"])
-        return pairs(engine, self.dataset, indices, self.recipe.data.size)
+        return pairs(self.engine(), self.dataset, indices, self.recipe.data.size)
+
+    def engine(self) -> Engine:
+        """The network as it is now, ready to be run."""
+        return TorchEngine(self.net, self.resolved["precision"], self.resolved["device"])
 
 
 def pairs(
