@@ -154,7 +154,7 @@ def show_segmented(results: Sequence[SegmentResult]) -> int:
         elif result.status == "unchanged":
             say(f"{result.source}: complete and unchanged in {result.folder}, skipped")
         for note in result.notes:
-            say(f"  {note}")
+            say(f"  {note}", "yellow" if note.startswith("Unfamiliar") else "")
     failed = [result for result in results if result.status == "failed"]
     for result in failed:
         say(f"{result.source}: failed. {result.reason}", style="red")
@@ -171,6 +171,8 @@ def show_analysed(results: Sequence[AnalyseResult], out: Path) -> int:
         kept = " (complete and unchanged, skipped)" if result.status == "unchanged" else ""
         counted = f"{summary['verdict']}, {summary['beats']} beats"
         say(f"{result.source}: {counted}; see {result.folder / 'report.html'}{kept}")
+        for note in result.record["notes"]:
+            say(f"  {note}", "yellow" if note.startswith("Unfamiliar") else "")
         for sentence in result.record["can_be_concluded"]:
             say(f"  {sentence}")
         for sentence in result.record["cannot_be_concluded"]:
