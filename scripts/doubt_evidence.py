@@ -32,7 +32,7 @@ from ehtseg.seeing.run_folder import open_run
 from ehtseg.seeing.variants import of_one_network
 
 SIZE, PICTURES, GOOD = 256, 32, 0.9
-COLUMNS = ("kind", "dice", "agreement", "certainty", "share")
+COLUMNS = ("kind", "dice", "agreement", "certainty", "share", "texture")
 Picture = tuple[str, Array, Array | None, Array | None]  # kind, image, truth, what counts
 
 
@@ -80,11 +80,12 @@ def look(run: Path, folder: Path, none: Path, out: Path) -> None:
                 found = (predict(engine, [image], size)[0] >= 0.5) & counts
                 both = int(found.sum() + truth.sum())
                 dice = f"{2 * int((found & truth).sum()) / both if both else 1:.4f}"
-            table.writerow([kind, dice, signs.agreement, signs.certainty, signs.share])
+            values = (f"{getattr(signs, name):.4f}" for name in COLUMNS[2:])
+            table.writerow([kind, dice, *values])
 
 
-def read(files: list[Path]) -> None:
-    """Print what each sign is worth."""
+def read(files: list[Path], limit: float) -> None:
+    """Print what each sign is worth, and what a limit of doubt flags."""
     rows = [row for file in files for row in csv.DictReader(file.read_text().splitlines())]
     known = [row for row in rows if row["dice"]]
     bad = np.array([float(row["dice"]) < GOOD for row in known])
@@ -97,12 +98,17 @@ def read(files: list[Path]) -> None:
         values = sign * np.array([getattr(signs(row), name) for row in known])
         pairs = values[bad][:, None] - values[~bad]
         area = float(np.mean((pairs > 0) + 0.5 * (pairs == 0)))
-        limit = float(np.quantile(values[bad], 0.1))
-        alarms = float((values[~bad] > limit).mean())
-        print(f"{name}: area {area:.3f}; limit {sign * limit:.3f} flags 9 of 10 bad pictures")
+        at = float(np.quantile(values[bad], 0.1))
+        alarms = float((values[~bad] > at).mean())
+        print(f"{name}: area {area:.3f}; limit {sign * at:.3f} flags 9 of 10 bad pictures")
         print(f"  and {alarms:.2f} of the {int((~bad).sum())} good ones ({int(bad.sum())} are bad)")
+    flagged = np.array([signs(row).doubt > limit for row in known])
+    plain = np.array([row["kind"] == "plain" for row in known])
+    print(f"At the limit {limit:g}: flagged are {flagged[bad].sum()} of {bad.sum()} bad pictures,")
+    print(f"  {flagged[~bad & plain].sum()} of {(~bad & plain).sum()} good ones as they are,")
+    print(f"  {flagged[~bad & ~plain].sum()} of {(~bad & ~plain).sum()} good ones, augmented.")
     without = [signs(row).doubt for row in rows if not row["dice"]]
-    print(f"doubt where there is no tissue: {min(without):.2f} at least, {len(without)} pictures")
+    print(f"Doubt where there is no tissue: {min(without):.2f} at least, {len(without)} pictures.")
 
 
 def main() -> None:
@@ -112,9 +118,10 @@ def main() -> None:
     parser.add_argument("--none", type=Path, help="labelled folder of other things")
     parser.add_argument("--out", type=Path)
     parser.add_argument("--read", type=Path, nargs="+")
+    parser.add_argument("--limit", type=float, default=0.26, help="of the shipped model")
     given = parser.parse_args()
     if given.read:
-        read(given.read)
+        read(given.read, given.limit)
     else:
         look(given.run, given.folder, given.none, given.out)
 

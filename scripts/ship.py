@@ -1,6 +1,6 @@
 """Make the model that ships with the package, src/ehtseg/shipped/, from a finished run folder.
 
-    python scripts/ship.py RUN --name eht-lite0-1 [--scores TABLE.md] [--doubt-limit 0.3]
+    python scripts/ship.py RUN --name eht-lite0-1 --scores docs/shipped.md --doubt-limit 0.26
 
 Convolutions are stored in half precision, which halves the file; norms and biases stay as they are.
 Places on this machine become plain names. What half precision changes is printed, on the validation
@@ -160,7 +160,8 @@ Finds engineered heart tissue in transmitted-light video. **Research use only**:
 
 - Network: U-Net on the encoder {recipe.net.name}, {recipe.data.size} px working size, threshold
   {facts["threshold"]:g}; {" ".join(said)}
-- Convention: tissue is everything inside the outer outline of the tissue, posts included.
+- Convention: tissue is everything inside the outer outline of the tissue, round posts included;
+  bars that hold a tissue (the stills) were neither tissue nor background in training.
 - Made by: recipe {facts["shipped_from"]["recipe_sha256"]} (recipe.yaml), weights in full precision
   {facts["shipped_from"]["weights_sha256"]}, here {facts["files"][WEIGHTS]}.
 - Encoder weights: {facts["card"].get("source")}, {facts["card"].get("licence")}.
@@ -176,9 +177,21 @@ On the validation frames of its own recordings ({validation}), which says little
 {scores or "Scores on recordings that it was not trained on: see the README and docs/log.md."}
 
 ## Limits
-Few recordings of few laboratories. On a film of another kind it can be wrong without being unsure:
-look at the overlay, and adapt it with five labelled frames (`ehtseg frames`, `ehtseg adapt`).
+Few recordings of few laboratories; no tissue expert reviewed their masks. {doubted(facts)}
+Look at the overlay, and adapt the network with five labelled frames (`ehtseg frames`,
+`ehtseg adapt`).
 """
+
+
+def doubted(facts: dict[str, Any]) -> str:
+    """What the network knows about its own doubt, in words."""
+    limit = facts.get("doubt_limit")
+    if limit is None:
+        return "It does not say when a film is of another kind."
+    return (
+        f"A film whose frames raise a doubt above {limit:g} is called unfamiliar; one can be wrong "
+        "without that, and right with it: the rates stand above."
+    )
 
 
 def data_of(run: RunFolder) -> str:
@@ -199,7 +212,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("run", type=Path)
     parser.add_argument("--name", required=True)
-    parser.add_argument("--scores", type=Path, help="a table in Markdown for the card")
+    parser.add_argument("--scores", type=Path, help="what was measured, in Markdown, for the card")
     parser.add_argument("--out", type=Path, default=FOLDER)
     parser.add_argument("--doubt-limit", type=float, help="of an unfamiliar recording")
     given = parser.parse_args()

@@ -24,7 +24,8 @@ from typer.testing import CliRunner
 
 from conftest import shared, write_labelled
 from ehtseg.doors.cli import app
-from ehtseg.jobs.analyse import analyse
+from ehtseg.doors.show import show_analysed
+from ehtseg.jobs.analyse import AnalyseResult, analyse
 from ehtseg.jobs.frames import pick_frames
 from ehtseg.jobs.segment import segment
 from ehtseg.learning.evaluate import evaluate
@@ -183,6 +184,14 @@ def test_smoothed_masks_are_named_in_the_report(installed: Path, tmp_path: Path)
     page = (result.folder / "report.html").read_text()
     assert "smoothed over 3 frames" in page
     assert "raw masks" in page
+
+
+def test_what_is_noted_of_a_recording_is_printed(capsys: pytest.CaptureFixture[str]) -> None:
+    summary = {"verdict": "beating", "beats": 3}
+    record = {"summary": summary, "notes": ["Unfamiliar picture: in most of 3 frames ..."]}
+    record |= {"can_be_concluded": ["3 contractions."], "cannot_be_concluded": []}
+    assert show_analysed([AnalyseResult(Path("a"), "done", Path("b"), record=record)], Path()) == 0
+    assert "Unfamiliar picture: in most of 3 frames" in capsys.readouterr().out
 
 
 # --- films that are not as they should be, with a network whose answer is known ------------------
