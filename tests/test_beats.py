@@ -164,7 +164,7 @@ def test_a_last_beat_without_its_relaxation_counts_and_is_marked() -> None:
     kept = train.time_s <= train.peak_s[-1] + 0.12
     last = find_beats(train.time_s[kept], train.x[kept]).beats[-1]
     assert (last.accepted, last.clipped) == (True, "end")
-    assert "recording ends" in last.reason
+    assert "recording stops" in last.reason
 
 
 def test_frames_without_a_value_are_left_out() -> None:

@@ -223,7 +223,8 @@ def test_fieller_interval_covers_the_share_recovered() -> None:
     held = 0
     for _ in range(1000):
         base, drug, wash = draw.normal([0, -1, -0.4], 0.1)
-        known = [Level(50, mean, 0.01, 1e6) for mean in (base, drug, wash)]
+        one = np.full(1, 0.01), np.full(1, 1e6), np.ones(1)
+        known = [Level(50, mean, *one) for mean in (base, drug, wash)]
         share = recovered(*known)
         held += share.low <= 0.6 <= share.high
     assert 0.93 <= held / 1000 <= 0.97
@@ -234,4 +235,5 @@ def test_levels_of_what_does_not_vary() -> None:
     change = log_ratio(*flat)
     assert (change.estimate, change.low, change.high) == (1, 1, 1)
     assert steady(np.zeros(50))
-    assert freedom([0.0, 0.0], [5.0, 5.0]) == 1
+    nothing, five = np.zeros(2), np.full(2, 5.0)
+    assert freedom([nothing, nothing], [five, five]).tolist() == [1, 1]

@@ -7,6 +7,7 @@ import pytest
 
 from ehtseg.measuring import rhythm
 from ehtseg.measuring.beat import Beat
+from ehtseg.measuring.beats import find_beats
 from ehtseg.measuring.events import Event, effects
 from ehtseg.measuring.kinetics import table_of_beats
 from ehtseg.measuring.windows import sliding_windows
@@ -75,3 +76,18 @@ def test_an_effect_reached_in_a_gap_has_no_time() -> None:
     assert effect.change_pct == pytest.approx(100 / 0.7 - 100, abs=2)
     assert np.isnan(effect.half_time_s)
     assert "reached unseen, at the latest 599 s" in " ".join(effect.notes)
+
+
+def test_the_beat_before_a_pause_is_not_as_long_as_the_pause() -> None:
+    """Twenty beats; the last one before the pause, and the last of all, have not relaxed."""
+    time_s = with_gap(10.0, 600.0, 10.0)
+    since_s = (time_s + 0.5) % 1.0
+    x = np.where(since_s < 0.2, since_s / 0.2, np.exp(-(since_s - 0.2) / 0.25))
+    x = x + np.random.default_rng(5).normal(0, 0.01, len(x))
+    found = find_beats(time_s, x)
+    assert found.verdict == "beating"
+    assert len(found.accepted) == 20
+    assert max(beat.end_s - beat.onset_s for beat in found.accepted) < 1.1
+    cut = [beat for beat in found.accepted if beat.clipped == "end"]
+    assert [beat.peak_s for beat in cut] == pytest.approx([9.7, 619.7], abs=0.05)
+    assert "stops before this beat has relaxed" in cut[0].reason

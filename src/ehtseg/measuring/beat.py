@@ -29,6 +29,7 @@ TYPICAL = 0.9  # correlation with the median beat, from which on a beat belongs 
 LEAST_LIKENESS = 0.8  # correlation with the mean beat; see beats.py for what happens below
 FOOT = 0.8  # rest is read this share of the 10 to 50 % rise time before the 10 % level
 NEAR_PEAK_S = 0.06  # the highest frame is sought so near to a candidate
+GAP_S = 3.0  # without frames: a twitch is over, and what comes next is another beginning
 HIGHEST = 1.3  # times the highest frame: no peak between frames is above
 SHIFT_S = 0.03  # a peak may lie so far, or two frames, from where the mean beat has it
 NAN = float("nan")
@@ -38,7 +39,8 @@ NAN = float("nan")
 class Beat:
     """One candidate; times in s, levels in the unit of the trace, NaN where not to be had.
 
-    `before_s` and `after_s` are the peaks on either side, or the ends of the recording. The
+    `before_s` and `after_s` are the peaks on either side, or where the recording starts, stops or
+    pauses. The
     relaxed level is the line `rest + drift_per_s * (t - onset_s)`; the peak is `amplitude` above.
     """
 
@@ -55,7 +57,7 @@ class Beat:
     before_s: float = NAN
     after_s: float = NAN
     likeness: float = NAN  # correlation with the mean beat
-    clipped: Literal["", "start", "end"] = ""  # by the recording
+    clipped: Literal["", "start", "end"] = ""  # by the recording, or by a pause of it
 
 
 def above_rest(beat: Beat, time_s: Array, x: Array) -> Array:
@@ -93,23 +95,31 @@ def time_beats(time_s: Array, x: Array, peaks_s: Array) -> list[Beat]:
     then with each peak timed by the mean of about 60 neighbours.
     """
     x = smoothed(time_s, x)
-    beats = [time_one(time_s, x, peaks_s, peak_s) for peak_s in peaks_s]
+    bounds_s = with_pauses(time_s, peaks_s)
+    beats = [time_one(time_s, x, bounds_s, peak_s) for peak_s in peaks_s]
     beats = [_refined(time_s, x, beat) for beat in _with_drift(beats)]
     n_means = max(1, round(len(beats) / BEATS_PER_MEAN))
     parts = np.array_split(np.arange(len(beats)), n_means)
     return [b for part in parts for b in _timed_by_mean(time_s, x, [beats[k] for k in part])]
 
 
-def time_one(time_s: Array, x: Array, peaks_s: Array, peak_s: float) -> Beat:
+def with_pauses(time_s: Array, peaks_s: Array) -> Array:
+    """What bounds a beat, sorted: other peaks, both ends of the recording and of its pauses."""
+    last = np.flatnonzero(np.diff(time_s) > GAP_S)
+    edges_s = [time_s[[0, -1]], time_s[last], time_s[last + 1]]
+    return np.sort(np.concatenate([peaks_s, *edges_s]))
+
+
+def time_one(time_s: Array, x: Array, bounds_s: Array, peak_s: float) -> Beat:
     """One beat by itself: the peak from the parabola through the highest frames near `peak_s`.
 
-    `peaks_s` (sorted) are the peaks of all beats; the nearest on either side bound this one.
+    Of `bounds_s` (`with_pauses` of the peaks of all beats) the nearest on either side bound it.
     """
     interval_s = frame_interval_s(time_s)
-    earlier = peaks_s[peaks_s < peak_s - interval_s / 2]
-    later = peaks_s[peaks_s > peak_s + interval_s / 2]
-    before_s = float(earlier[-1]) if len(earlier) else float(time_s[0])
-    after_s = float(later[0]) if len(later) else float(time_s[-1])
+    earlier = int(np.searchsorted(bounds_s, peak_s - interval_s / 2)) - 1
+    later = int(np.searchsorted(bounds_s, peak_s + interval_s / 2, side="right"))
+    before_s = float(bounds_s[max(earlier, 0)])
+    after_s = float(bounds_s[min(later, len(bounds_s) - 1)])
     reach_s = max(NEAR_PEAK_S, 2.1 * interval_s)
     low_s, high_s = max(before_s, peak_s - reach_s), min(after_s, peak_s + reach_s)
     first, low, high = np.searchsorted(time_s, [before_s, low_s, high_s + 1e-9])
@@ -191,8 +201,9 @@ def _refined(time_s: Array, x: Array, beat: Beat) -> Beat:
     lowest_s = up_s[0] - frame_interval_s(time_s)  # one frame earlier, as noise picks the lowest
     foot_s = max(u50 - (1 + FOOT) * rise_s, lowest_s)  # the upstroke has not begun
     still = frames_s <= foot_s
-    if len(up_y) < 2 or not (np.any(still) or beat.before_s > time_s[0]):
-        start: Literal["", "start"] = "start" if beat.before_s <= time_s[0] else ""
+    begins = _begins(time_s, beat.before_s)
+    if len(up_y) < 2 or (begins and not np.any(still)):
+        start: Literal["", "start"] = "start" if begins else ""
         return replace(beat, t50_s=NAN, end_s=NAN, clipped=start)
     raised = low
     if np.any(still):
@@ -201,7 +212,7 @@ def _refined(time_s: Array, x: Array, beat: Beat) -> Beat:
     u50, rise_s = _rise(up_s, up_y, raised)
     onset_s = u50 - 1.25 * rise_s
     end_s = crossing_s(down_s, down_y, raised + 0.1 * (beat.amplitude - raised))
-    cut = np.isnan(end_s) and down_s[-1] >= time_s[-1] - 1e-9
+    cut = np.isnan(end_s) and _stops(time_s, float(down_s[-1]))
     return replace(
         beat,
         onset_s=onset_s,
@@ -211,6 +222,18 @@ def _refined(time_s: Array, x: Array, beat: Beat) -> Beat:
         rest=beat.rest + raised + beat.drift_per_s * (onset_s - beat.onset_s),
         clipped="end" if cut else "",
     )
+
+
+def _begins(time_s: Array, at_s: float) -> bool:
+    """Whether the recording begins here, or goes on after a pause."""
+    k = int(np.searchsorted(time_s, at_s))
+    return k == 0 or (k < len(time_s) and bool(time_s[k] - time_s[k - 1] > GAP_S))
+
+
+def _stops(time_s: Array, at_s: float) -> bool:
+    """Whether the recording ends here, or pauses."""
+    k = int(np.searchsorted(time_s, at_s + 1e-9))
+    return k == len(time_s) or (k > 0 and bool(time_s[k] - time_s[k - 1] > GAP_S))
 
 
 def _lowest_quarter(y: Array) -> float:

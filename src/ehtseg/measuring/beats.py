@@ -19,6 +19,7 @@ from ehtseg.measuring.beat import (
     own_frames,
     time_beats,
     time_one,
+    with_pauses,
 )
 from ehtseg.measuring.levels import even, frame_interval_s, noise_sd
 from ehtseg.measuring.mean_beat import MeanBeat
@@ -109,9 +110,10 @@ def measured(
     """
     peaks_s = np.sort(peaks_s)
     beats = time_beats(time_s, x, peaks_s)
+    bounds_s = with_pauses(time_s, peaks_s)
     beats = [_judged(b, by_hand.get(float(at))) for b, at in zip(beats, peaks_s, strict=True)]
     others = [
-        replace(time_one(time_s, x, peaks_s, at), accepted=False, reason=reason)
+        replace(time_one(time_s, x, bounds_s, at), accepted=False, reason=reason)
         for at, reason in aside
     ]
     others += _cut_off(time_s, x, beats)
@@ -174,7 +176,7 @@ def _judged(beat: Beat, by_hand: bool | None) -> Beat:
     if beat.end_s - beat.onset_s > LONGEST_S:
         return replace(beat, accepted=False, reason=f"longer than {LONGEST_S:g} s: drift")
     if beat.clipped == "end":
-        return replace(beat, reason="the recording ends before this beat has relaxed")
+        return replace(beat, reason="the recording stops before this beat has relaxed")
     return beat
 
 

@@ -23,6 +23,7 @@ BASELINE_S = 180.0  # the last so many seconds before the first event
 EFFECT_S = 180.0  # an effect is read in the last so many seconds before the next event or the end
 SETTLE_S = 30.0  # but not so soon after the event
 FEWEST_BEATS = 20  # on either side, for an interval
+ENOUGH_BEATS = 60  # below, no interval can tell a slow wander from an effect
 SMOOTH_BEATS = 9  # of the running median in which the time to half of the effect is read
 LONGEST_GAP_S = 5.0  # without frames, up to which a time to effect is still one
 NEAR_S = 2.0  # between a gap and the beats beside it
@@ -281,7 +282,13 @@ def _notes(parts: Sequence[Array]) -> tuple[str, ...]:
         "The baseline itself drifts: it has a trend.",
         "The effect had not settled: its window has a trend.",
     )
-    return tuple(note for note, part in zip(said, parts, strict=False) if not steady(part))
+    fewest = min(len(part) for part in parts[:2])
+    few = (
+        f"Only {fewest} beats on one side: a wander over tens of beats, as tissues have it, is "
+        f"hardly told from an effect. From {ENOUGH_BEATS} beats on the interval is sure and narrow."
+    )
+    trends = tuple(note for note, part in zip(said, parts, strict=False) if not steady(part))
+    return trends + ((few,) if fewest < ENOUGH_BEATS else ())
 
 
 def _unreadable(got: str, what: str) -> UserError:

@@ -13,12 +13,14 @@ from ehtseg.records import Array
 
 LIGHT_S = 0.03  # window of the lightest smoothing: none below 170 frames/s
 OUTLIER, FEWEST_FOR_OUTLIERS = 5.0, 6  # medians off the line; frames below which all count
+SAMPLE_FRAMES = 2000
 REST_SHARE, REST_S = 0.25, 0.5  # rest is read in this share of the interval, at most so long
 
 
 def frame_interval_s(time_s: Array) -> float:
-    """Median time between frames, s."""
-    return float(np.median(np.diff(time_s)))
+    """Median time between frames, s; of long recordings it is read from some 2,000 of them."""
+    first = np.arange(0, len(time_s) - 1, max(1, len(time_s) // SAMPLE_FRAMES))
+    return float(np.median(time_s[first + 1] - time_s[first]))
 
 
 def even(time_s: Array, x: Array) -> tuple[Array, Array]:

@@ -14,8 +14,6 @@ from functools import lru_cache
 import numpy as np
 from scipy.fft import dct
 from scipy.ndimage import median_filter
-from scipy.optimize import brentq
-from scipy.special import digamma, polygamma
 
 from ehtseg.records import Array
 
@@ -97,20 +95,20 @@ def processes(n: int, longest_beats: float) -> Processes:
     """The ways for n beats; the time constant of the wander is at most `longest_beats`.
 
     Beforehand, independent beats have 3 of 10 chances; the rest is flat in the logarithm of the
-    time constant but for a weight of its square root, and flat in the share of noise: chosen on
-    simulated beats, so that intervals hold under wander that the data hardly show.
+    time constant and in the share of noise: chosen on simulated beats, so that intervals hold
+    under wander that the data hardly show.
     """
     waves = np.pi * np.arange(1, n) / n
     spectra, of_mean, prior = [np.ones(n - 1)], [1 / n], [INDEPENDENT]
     taus = np.geomspace(SHORTEST_BEATS, max(longest_beats, SHORTEST_BEATS), TIME_CONSTANTS)
-    weights = taus**0.5 / float(np.sum(taus**0.5)) * (1 - INDEPENDENT) / len(NOISE_SHARES)
-    for tau, weight in zip(taus, weights, strict=True):
+    weight = (1 - INDEPENDENT) / len(taus) / len(NOISE_SHARES)
+    for tau in taus:
         rho = float(np.exp(-1 / tau))
         wander = (1 - rho**2) / (1 - 2 * rho * np.cos(waves) + rho**2)
         for noise in NOISE_SHARES:
             spectra.append(noise + (1 - noise) * wander)
             of_mean.append(noise / n + (1 - noise) * share_of_mean(n, rho))
-            prior.append(float(weight))
+            prior.append(weight)
     return Processes(np.array(spectra), np.array(of_mean), np.log(prior))
 
 
@@ -128,41 +126,23 @@ def log_likelihood(values: Array, known: Processes) -> tuple[Array, Array]:
 
 def variances_of_means(
     stretches: Sequence[Array], longest_beats: float
-) -> list[tuple[float, float]]:
-    """Of each stretch of beats the variance of its mean, and its degrees of freedom.
+) -> tuple[list[Array], Array]:
+    """Of each stretch of beats the variance of its mean in each way (G,); the ways' chances (G,).
 
-    All stretches hang together in one way, which nobody knows: the variance is averaged over the
-    ways, each as likely as the values make it, and the less they agree, the fewer degrees of
-    freedom are left. The two moments of the logarithm are those of an inverse chi-square.
-    Stretches have two values or more; (0, 1) for one that does not vary.
+    All stretches hang together in one way, which nobody knows: how likely each is, all of them
+    tell together. Stretches have two values or more; one that does not vary has variances of 0.
     """
-    found = {}
-    for k, values in enumerate(stretches):
+    variances = []
+    log_chances = processes(2, longest_beats).log_prior
+    for values in stretches:
+        known = processes(len(values), longest_beats)
+        likelihood, size = np.zeros(1), np.zeros(1)
         if np.ptp(values) > 0:
-            found[k] = log_likelihood(values, processes(len(values), longest_beats))
-    if not found:
-        return [(0.0, 1.0)] * len(stretches)
-    first = processes(len(stretches[next(iter(found))]), longest_beats)
-    chances = np.sum([likelihood for likelihood, _ in found.values()], axis=0) + first.log_prior
-    chances = np.exp(chances - chances.max())
-    chances /= chances.sum()
-    told = []
-    for k, values in enumerate(stretches):
-        if k not in found:
-            told.append((0.0, 1.0))
-            continue
-        log_variance = np.log(found[k][1] * processes(len(values), longest_beats).of_mean)
-        told.append(_inverse_chi2(log_variance, chances, len(values) - 1))
-    return told
-
-
-def _inverse_chi2(log_variance: Array, chances: Array, free: int) -> tuple[float, float]:
-    """Scale and degrees of freedom of the inverse chi-square with the moments of a mixture."""
-    middle = float(chances @ log_variance)
-    apart = float(chances @ (log_variance - middle) ** 2) + float(polygamma(1, free / 2))
-    middle += float(np.log(free / 2) - digamma(free / 2))
-    half = np.exp(brentq(lambda x: np.log(polygamma(1, np.exp(x)) / apart), -5, 25))
-    return float(np.exp(middle - np.log(half) + digamma(half))), float(2 * half)
+            likelihood, size = log_likelihood(values, known)
+        log_chances = log_chances + likelihood
+        variances.append(size * known.of_mean)
+    chances = np.exp(log_chances - log_chances.max())
+    return variances, chances / chances.sum()
 
 
 def without_outliers(values: Array) -> Array:
