@@ -71,8 +71,9 @@ def as_input(frames: list[np.ndarray]) -> torch.Tensor:
     return torch.from_numpy(normalised.transpose(0, 3, 1, 2).copy())
 
 
-def video_script(model: nn.Module, video: Path, size: int, out: Path) -> int:
+def video_script(model: nn.Module, video: Path, size: int, out: Path, tuned: bool) -> int:
     """One frame at a time: read, resize, predict, draw, write; returns the number of frames."""
+    loop = plain_loop(model, 1, tuned)
     capture, writer, count = cv2.VideoCapture(str(video)), None, 0
     fps = capture.get(cv2.CAP_PROP_FPS) or 30
     while True:
@@ -80,9 +81,8 @@ def video_script(model: nn.Module, video: Path, size: int, out: Path) -> int:
         if not there:
             break
         grey = cv2.cvtColor(frame, cv2.COLOR_BGR2GRAY)
-        image = as_input([cv2.resize(grey, (size, size), interpolation=cv2.INTER_AREA)])
-        with torch.inference_mode():
-            probability = torch.sigmoid(model(image))[0, 0].numpy()
+        logits = loop([cv2.resize(grey, (size, size), interpolation=cv2.INTER_AREA)])[0]
+        probability = torch.sigmoid(torch.from_numpy(logits)).numpy()
         mask = cv2.resize(probability, frame.shape[1::-1]) >= 0.5
         frame[mask] = (0.7 * frame[mask] + 0.3 * np.array([0, 94, 213])).astype(np.uint8)
         if writer is None:

@@ -1,253 +1,153 @@
 """ehtseg against what a user would run instead, as ratios in one run.
 
-    make bench      or      python benchmarks/speed.py [--only frames train] [--nets resnet50]
+    make bench      or      python benchmarks/speed.py [--rows 'frames*' 'film*'] [--repeats 5]
+    python benchmarks/speed.py --list       every row, with the time that it took the last time
+    python benchmarks/speed.py --table      the table of what was measured so far
 
 The opponent is U-Net of segmentation_models.pytorch in a plain loop with equal weights (real
 ImageNet weights in the encoder where they are at hand), at its best batch of 1, 4 and 8; "tuned" is
-the same with bf16 and channels_last. Outputs are compared first: the note tells the largest
-difference of a logit in fp32, as a share of the largest logit. Every occasion is added to
-benchmarks/occasions.jsonl: a ratio counts when it was measured on two.
+the same with bf16 and channels_last. Outputs are compared; the note tells how far they are apart.
+Every row runs in a process of its own and is kept in benchmarks/occasions.jsonl at once: after an
+interruption the same --occasion goes on where it stopped. A ratio is printed when it was measured
+on two occasions. Rows "AVX2 ..." run with ONEDNN_MAX_CPU_ISA=AVX2, as on a processor without
+AVX-512 and AMX.
 """
 
 from __future__ import annotations
 
 import argparse
-import resource
+import json
+import os
 import subprocess
 import sys
-import tempfile
 import time
-from collections.abc import Callable, Iterator
-from dataclasses import replace
-from itertools import islice
+from collections.abc import Callable
+from dataclasses import asdict
+from fnmatch import fnmatch
+from functools import partial
 from pathlib import Path
 
-import cv2
-import numpy as np
-
 sys.path.insert(0, str(Path(__file__).resolve().parent))
-from opponent import plain_loop, training_steps, twin, video_script
-from paired import Row, machine, race, remember, table
+import contests
+from paired import Measured, Row, machine, remember, remembered, table
 
-from ehtseg.jobs.segment import segment
-from ehtseg.learning.feature_cache import features_kept
-from ehtseg.learning.training import Training
-from ehtseg.nets.build import Net, build
-from ehtseg.reading.dataset import open_dataset
-from ehtseg.reading.splits import all_train
-from ehtseg.recipe import NetRecipe, Recipe, SegmentRecipe, make_recipe, write_recipe
-from ehtseg.records import UserError
-from ehtseg.seeing.engines import TorchEngine, flush_denormals
-from ehtseg.seeing.graphs import onnx_graph
-from ehtseg.seeing.machine import resolve
-from ehtseg.seeing.predict import predict
-from ehtseg.seeing.run_folder import open_run, sha256_of, write_facts, write_tensors
-from ehtseg.seeing.ways import start_graph, ways_here
+from ehtseg.seeing.engines import flush_denormals
 
-ROOT = Path(__file__).resolve().parents[1]
-DEMO, VIDEO = ROOT / "samples" / "demo", ROOT / "samples" / "demo.mp4"
-N_FRAMES = 8  # of one look; a multiple of every batch
-STEPS, BATCH = 3, 4  # of one look at training
+HERE = Path(__file__).resolve().parent
+OLD = "AVX2 "  # what a row's name begins with that runs as on an old processor
+Work = Callable[[int], Row]  # number of repeats -> row
 
 
-def network(name: str, freeze: int | str = 0) -> tuple[Net, str]:
-    """A network with ImageNet weights, or with random ones where there are none."""
-    try:
-        return build(NetRecipe(name=name, freeze=freeze), seed=0).eval(), "ImageNet weights"
-    except UserError:
-        net = build(NetRecipe(name=name, transfer=0, freeze=freeze), seed=0).eval()
-        return net, "random weights"
-
-
-def frames(size: int, count: int = N_FRAMES) -> list[np.ndarray]:
-    """Real frames, enlarged or shrunk to size x size."""
-    paths = sorted((DEMO / "images").glob("*.png"))[:count]
-    return [cv2.resize(cv2.imread(str(p), cv2.IMREAD_GRAYSCALE), (size, size)) for p in paths]
-
-
-def segmenting(name: str, size: int, repeats: int) -> Row:
-    """Frames to probabilities against frames to logits."""
-    net, words = network(name)
-    model, pictures = twin(net), frames(size)
-    exact = TorchEngine(net, "fp32")
-    wanted = plain_loop(model, 4, tuned=False)(pictures)
-    found = np.concatenate([exact(_batch(pictures[i : i + 4])) for i in (0, 4)])
-    apart = np.abs(found - wanted).max() / np.abs(wanted).max()
-    way = ways_here("cpu")[0]
-    engine = TorchEngine(net, "fp32") if way.precision == "fp32" else TorchEngine(net, "bf16")
-    if way.engine != "torch":
-        engine = start_graph(way, onnx_graph(net))
-
-    def ours() -> float:
-        for start in range(0, len(pictures), 4):
-            predict(engine, pictures[start : start + 4], None)
-        return len(pictures)
-
-    def theirs(tuned: bool) -> Callable[[], float]:
-        loops = [plain_loop(twin(net), batch, tuned) for batch in (1, 4, 8)]
-        best = min(loops, key=lambda loop: _seconds(lambda: loop(pictures)))
-
-        def run() -> float:
-            best(pictures)
-            return len(pictures)
-
-        return run
-
-    contestants = {"ours": ours, "smp": theirs(False), "smp tuned": theirs(True)}
-    note = f"{way}; {words}; outputs {apart:.0e} apart"
-    return race(f"segment {name} {size}", "frames/s", contestants, repeats, note)
-
-
-def training(name: str, freeze: int | str, repeats: int) -> Row:
-    """Optimiser steps on the bundled frames, at 256 x 256, without augmentation."""
-    net, words = network(name, freeze)
-    dataset = open_dataset([DEMO])
-    recipe = make_recipe(
-        {"net": {"name": name, "freeze": freeze}, "data": {"augment": "none", "size": 256}},
-        {"fit": {"batch": BATCH, "images_per_epoch": STEPS * BATCH, "loss": "bce", "epochs": 99}},
+def all_rows() -> dict[str, Work]:
+    """Every row of the table, by name."""
+    rows: dict[str, Work] = {}
+    for net in ("resnet50", "vgg16"):
+        for size in (128, 256, 512):
+            rows[f"frames {net} {size}"] = partial(contests.segmenting, net, size)
+        rows[f"frames in 8 bits {net} 256"] = partial(contests.segmenting, net, 256, int8=True)
+        rows[f"train unfrozen {net} 256"] = partial(contests.training, net, 256)
+        rows[f"train frozen {net} 256"] = partial(contests.training, net, 256, freeze="all")
+        rows[f"film {net} 512"] = partial(contests.film, net, 512, 24)
+        for what in ("frames", "train unfrozen"):
+            rows[f"{OLD}{what} {net} 256"] = rows[f"{what} {net} 256"]
+    for size in (128, 512):
+        rows[f"train unfrozen resnet50 {size}"] = partial(contests.training, "resnet50", size)
+    rows["train from scratch resnet50 256"] = partial(
+        contests.training, "resnet50", 256, transfer=0
     )
-    split = all_train(dataset)  # as many frames as steps take: the warm-up sees each one
-    split = replace(split, train=split.train[: STEPS * BATCH])
-    ours = Training(dataset, split, recipe, resolve(recipe.fit), net)
-    epochs = iter(range(99))
-
-    def step_ours() -> float:
-        ours.epoch(next(epochs), lambda _done, _total: None)
-        return STEPS * BATCH
-
-    def theirs(tuned: bool) -> Callable[[], float]:
-        copy = twin(net)
-        copy.encoder.requires_grad_(freeze == 0)
-        pairs = [(f.image, f.mask) for f in dataset.frames[: STEPS * BATCH]]
-        steps: Iterator[float] = training_steps(copy, pairs, 256, BATCH, tuned)
-
-        def run() -> float:
-            list(islice(steps, STEPS))
-            return STEPS * BATCH
-
-        return run
-
-    kind = "frozen" if freeze == "all" else "unfrozen"
-    contestants = {"ours": step_ours, "smp": theirs(False), "smp tuned": theirs(True)}
-    with features_kept(net, recipe, ours.resolved["precision"]):
-        return race(f"train {name} {kind}", "images/s", contestants, repeats, words)
+    rows["film resnet50 256"] = partial(contests.film, "resnet50", 256, 48)
+    rows["longer film resnet50 256"] = partial(contests.longer_film, "resnet50", 256, 200)
+    for size in (256, 512):
+        rows[f"memory resnet50 {size}"] = partial(contests.peak_memory, "resnet50", size, 200)
+    rows["start"] = contests.start_up
+    return rows
 
 
-def run_folder(folder: Path, name: str, size: int) -> Recipe:
-    """A run folder of an untrained network whose every way counts as guarded."""
-    recipe = make_recipe({"net": {"name": name, "transfer": 0}, "data": {"size": size}})
-    net = build(recipe.net, seed=0)
-    write_recipe(recipe, folder / "recipe.yaml")
-    write_tensors(net.state_dict(), {"epoch": 0}, folder / "last.safetensors")
-    files = {"last.safetensors": sha256_of(folder / "last.safetensors")}
-    ways = {str(way): {"holds": True} for way in ways_here("cpu")}
-    facts = {"status": "finished", "card": net.card, "threshold": 0.5, "files": files}
-    write_facts(folder, {**facts, "guard": {"ways": ways}})
-    return recipe
+def tiny(work: Work) -> Work:
+    """The same row at a size at which it says nothing, to see that it works."""
+    if not isinstance(work, partial):
+        return work
+    net, _, *count = work.args
+    return partial(work.func, net, 64, *[8 for _ in count], **work.keywords)
 
 
-def end_to_end(name: str, size: int, folder: Path, repeats: int) -> Row:
-    """A film to all outputs against a film to an overlay, start of the program left out."""
-    run_folder(folder / "run", name, size)
-    run = open_run(folder / "run")
-    model = twin(run.net())
-    counter = iter(range(99))
-
-    def ours() -> float:
-        (result,) = segment([VIDEO], run, folder / f"out{next(counter)}", SegmentRecipe())
-        return result.n_frames
-
-    def theirs() -> float:
-        return video_script(model, VIDEO, size, folder / "theirs.mp4")
-
-    note = "ours: masks, two movies, table, figure; theirs: one movie"
-    contestants = {"ours": ours, "smp": theirs}
-    return race(f"film to files, {name} {size}", "frames/s", contestants, repeats, note)
-
-
-def start_up(repeats: int) -> Row:
-    """`ehtseg --help`, in a process of its own."""
-
-    def ours() -> float:
-        subprocess.run([sys.executable, "-m", "ehtseg", "--help"], check=True, capture_output=True)
-        return 1
-
-    return race("start-up", "starts/s", {"ours": ours}, repeats)
-
-
-def peak_memory(name: str, size: int, folder: Path) -> Row:
-    """Peak resident memory (MB) of one film in a process of its own; smaller is better."""
-    run_folder(folder / "memory", name, size)
-    found = {}
-    for side in ("ours", "smp"):
-        command = [sys.executable, __file__, "--memory-of", side, str(folder / "memory"), str(size)]
-        answer = subprocess.run(command, check=True, capture_output=True, text=True)
-        found[side] = float(answer.stdout.split()[-1])
-    ratio = {"smp": found["ours"] / found["smp"]}
-    return Row(f"peak memory, {name} {size}", "MB", found, ratio, "one film; smaller is better")
-
-
-def memory_of(side: str, run: Path, size: int) -> float:
-    """Segment the bundled film in this process; returns its peak memory in MB."""
-    opened = open_run(run)
-    with tempfile.TemporaryDirectory() as folder:
-        if side == "ours":
-            segment([VIDEO], opened, Path(folder) / "out", SegmentRecipe())
-        else:
-            video_script(twin(opened.net()), VIDEO, size, Path(folder) / "out.mp4")
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
-
-
-def _batch(pictures: list[np.ndarray]) -> np.ndarray:
-    return np.stack(pictures)[:, None].astype(np.float32) / np.float32(255)
-
-
-def _seconds(work: Callable[[], object]) -> float:
-    work()
+def in_own_process(name: str, occasion: str, how: list[str]) -> Measured:
+    """Measure one row in a process of its own."""
+    limit = {"ONEDNN_MAX_CPU_ISA": "AVX2"} if name.startswith(OLD) else {}
     started = time.perf_counter()
-    work()
-    return time.perf_counter() - started
+    answer = subprocess.run(
+        [sys.executable, __file__, "--row", name, *how],
+        check=True,
+        stdout=subprocess.PIPE,
+        text=True,
+        env={**os.environ, **limit},
+    )
+    found = json.loads(answer.stdout.splitlines()[-1])
+    seconds = time.perf_counter() - started
+    return Measured(occasion, name, found["machine"], round(seconds), Row(**found["row"]))
 
 
-def rows_of(asked: argparse.Namespace, folder: Path) -> Iterator[Row]:
-    """All rows that were asked for, one by one."""
-    repeats = asked.repeats
-    for name in asked.nets:
-        if "frames" in asked.only:
-            yield from (segmenting(name, size, repeats) for size in asked.sizes)
-        if "train" in asked.only:
-            yield from (training(name, freeze, repeats) for freeze in (0, "all"))
-        if "film" in asked.only:
-            yield end_to_end(name, 256, folder / name, repeats)
-    if "start" in asked.only:
-        yield start_up(repeats)
-    if "memory" in asked.only:
-        yield peak_memory(asked.nets[0], 256, folder)
+def one_row(name: str, repeats: int, quick: bool) -> None:
+    """Measure one row in this process and print it for the one that asked."""
+    flush_denormals()
+    work = all_rows()[name]
+    row = (tiny(work) if quick else work)(repeats)
+    print(json.dumps({"machine": machine(), "row": asdict(row)}))
+
+
+def measure(names: list[str], occasion: str, how: list[str], file: Path) -> None:
+    """Measure rows that this occasion does not have yet, and tell how long it takes."""
+    facts, begun = machine(), time.perf_counter()
+    print("; ".join(f"{key} {value}" for key, value in facts.items()), flush=True)
+    print(f"occasion {occasion}; to go on with it later: --occasion '{occasion}'", flush=True)
+    known = remembered(file, facts["processor"], facts["threads"])
+    last_s = {each.name: each.seconds for each in known}
+    done = {each.name for each in known if each.occasion == occasion}
+    missing = [name for name in names if name not in done]
+    for count, name in enumerate(missing, 1):
+        expected = sum(last_s.get(each, 0) for each in missing[count - 1 :])
+        print(f"{count} of {len(missing)}: {name} ({expected / 60:.0f} min left, by the last time)")
+        measured = in_own_process(name, occasion, how)
+        remember(file, measured)
+        rates = ", ".join(f"{side} {rate:.3g}" for side, rate in measured.row.rates.items())
+        print(f"    {rates} {measured.row.unit}; {measured.seconds:.0f} s", flush=True)
+    print(f"took {(time.perf_counter() - begun) / 60:.1f} min\n")
 
 
 def main() -> None:
-    parts = ["frames", "train", "film", "start", "memory"]
+    """Parse, measure, print."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--only", nargs="+", choices=parts, default=parts)
-    parser.add_argument("--nets", nargs="+", default=["resnet50", "vgg16"])
-    parser.add_argument("--sizes", nargs="+", type=int, default=[128, 256, 512])
+    parser.add_argument("--rows", nargs="+", default=["*"], help="names or patterns of rows")
     parser.add_argument("--repeats", type=int, default=5)
-    parser.add_argument("--occasions", type=Path, default=ROOT / "benchmarks" / "occasions.jsonl")
-    parser.add_argument("--memory-of", nargs=3, help=argparse.SUPPRESS)
+    parser.add_argument("--occasion", default=time.strftime("%Y-%m-%d %H:%M"))
+    parser.add_argument("--file", type=Path, default=HERE / "occasions.jsonl")
+    parser.add_argument("--list", action="store_true")
+    parser.add_argument("--table", action="store_true")
+    parser.add_argument("--quick", action="store_true", help="to see that it works: tiny work")
+    parser.add_argument("--row", help=argparse.SUPPRESS)
+    parser.add_argument("--memory-of", nargs=4, help=argparse.SUPPRESS)
     asked = parser.parse_args()
-    flush_denormals()
+    if asked.row:
+        return one_row(asked.row, asked.repeats, asked.quick)
     if asked.memory_of:
-        side, run, size = asked.memory_of
-        print(memory_of(side, Path(run), int(size)))
-        return
+        side, run, video, size = asked.memory_of
+        print(contests.memory_of(side, Path(run), Path(video), int(size)))
+        return None
+    names = [n for n in all_rows() if any(fnmatch(n, pattern) for pattern in asked.rows)]
+    if not names:
+        parser.error(f"no row is called {' or '.join(asked.rows)}; --list shows all")
+    file = Path(os.devnull) if asked.quick else asked.file
+    if not (asked.list or asked.table):
+        how = ["--repeats", str(asked.repeats), *["--quick"] * asked.quick]
+        measure(names, asked.occasion, how, file)
     facts = machine()
-    print("; ".join(f"{key} {value}" for key, value in facts.items()), flush=True)
-    rows = []
-    with tempfile.TemporaryDirectory() as folder:
-        for row in rows_of(asked, Path(folder)):
-            rows.append(row)
-            print("\n".join(table([row], []).splitlines()[2:]), flush=True)
-    print("\n" + table(rows, remember(asked.occasions, rows, facts)))
+    known = remembered(file, facts["processor"], facts["threads"])
+    if asked.list:
+        last_s = {each.name: each.seconds for each in known}
+        print("\n".join(f"{name}: {last_s.get(name, '?')} s" for name in names))
+    else:
+        print(table(names, known))
+    return None
 
 
 if __name__ == "__main__":
