@@ -4,8 +4,8 @@
 
 A labelled folder of made-up frames (a disc that grows and shrinks, with fresh noise) is written,
 opened and trained from for one epoch, by the same code as for a user, with a tiny network. Printed
-is the memory of the process (resident, MB) before anything is opened, when the folder is open, after
-shares of the epoch, and at its end. The frames are written by a process of its own.
+is the memory of the process (resident, MB) before anything is opened, when the folder is open,
+after each sixth of the epoch, and at its end. The frames are written by a process of its own.
 """
 
 from __future__ import annotations

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from contextlib import nullcontext
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 
 import cv2
@@ -15,6 +15,7 @@ from torch.nn.functional import binary_cross_entropy_with_logits
 
 from ehtseg.nets.build import Net
 from ehtseg.nets.weights_file import flat
+from ehtseg.seeing.engines import cpu_bf16
 
 SMP_NAMES = {"resnet50": "resnet50", "vgg16": "vgg16"}
 MEAN, STD = np.float32([0.485, 0.456, 0.406]), np.float32([0.229, 0.224, 0.225])
@@ -54,7 +55,7 @@ def plain_loop(model: nn.Module, batch: int, tuned: bool) -> Loop:
 
     def loop(frames: list[np.ndarray]) -> np.ndarray:
         found = []
-        precision = torch.autocast("cpu", torch.bfloat16) if tuned else nullcontext()
+        precision = _precision(tuned)
         with torch.inference_mode(), precision:
             for start in range(0, len(frames), batch):
                 images = as_input(frames[start : start + batch]).to(memory_format=form)
@@ -109,7 +110,7 @@ def training_steps(
         images = as_input([_read(image, size, cv2.INTER_AREA) for image, _ in chosen])
         masks = np.stack([_read(mask, size, cv2.INTER_NEAREST) > 127 for _, mask in chosen])
         optimiser.zero_grad()
-        precision = torch.autocast("cpu", torch.bfloat16) if tuned else nullcontext()
+        precision = _precision(tuned)
         with precision:
             logits = model(images.to(memory_format=form))[:, 0]
             target = torch.from_numpy(masks.astype(np.float32))
@@ -117,6 +118,11 @@ def training_steps(
         loss.backward()
         optimiser.step()
         yield float(loss.detach())
+
+
+def _precision(tuned: bool) -> AbstractContextManager[object]:
+    """bf16 where it was asked for and the processor has it; emulated, it would be far slower."""
+    return torch.autocast("cpu", torch.bfloat16) if tuned and cpu_bf16() else nullcontext()
 
 
 def _is_conv(module: nn.Module) -> bool:

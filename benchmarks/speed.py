@@ -6,11 +6,11 @@
 
 The opponent is U-Net of segmentation_models.pytorch in a plain loop with equal weights (real
 ImageNet weights in the encoder where they are at hand), at its best batch of 1, 4 and 8; "tuned" is
-the same with bf16 and channels_last. Outputs are compared; the note tells how far they are apart.
-Every row runs in a process of its own and is kept in benchmarks/occasions.jsonl at once: after an
-interruption the same --occasion goes on where it stopped. A ratio is printed when it was measured
-on two occasions. Rows "AVX2 ..." run with ONEDNN_MAX_CPU_ISA=AVX2, as on a processor without
-AVX-512 and AMX.
+the same with channels_last and, where the processor has it, bf16. Outputs are compared; the note
+tells how far they are apart. Every row runs in a process of its own and is kept in
+benchmarks/occasions.jsonl at once: after an interruption the same --occasion goes on where it
+stopped. A ratio is printed when it was measured on two occasions. Rows "AVX2 ..." run with
+ONEDNN_MAX_CPU_ISA=AVX2, as on a processor without AVX-512 and AMX.
 """
 
 from __future__ import annotations
