@@ -82,7 +82,7 @@ def find_beats(time_s: Array, x: Array, *, max_bpm: float = MAX_BPM) -> BeatFind
     repeats = periodicity(time_s, x)
     peaks_s, prominence = _candidates(time_s, x, *repeats)
     if len(peaks_s) == 0:
-        return _nothing(time_s, x, *without_beats(float(np.ptp(time_s)), "nothing moves"))
+        return _nothing(time_s, x, *without_beats(time_s, "nothing moves"))
     typical = _typical(prominence)
     listed = prominence >= LISTED_SHARE * typical
     peaks_s, share = peaks_s[listed], prominence[listed] / typical

@@ -12,6 +12,7 @@ from ehtseg.measuring.levels import frame_interval_s
 from ehtseg.records import Array
 
 SURE, DOUBTFUL = 5.0, 3.5  # amplitude in noise levels: beating from SURE on, not below DOUBTFUL
+SLOWEST_FPS = 2.0  # below, a twitch may pass between two frames
 SHORTEST_S = 2.0  # a recording without a beat must be so long to show that nothing beats
 FEWEST_FRAMES_PER_BEAT = 4.0  # a faster rhythm would be seen at a false rate
 REPEATS = 0.5  # autocorrelation of a trace that repeats itself
@@ -32,11 +33,11 @@ def conclude(
     duration_s = float(np.ptp(time_s))
     known = [beat for beat in beats if beat.accepted]
     if not known:
-        return without_beats(duration_s, f"none of {len(beats)} candidates is a beat", repeats)
+        return without_beats(time_s, f"none of {len(beats)} candidates is a beat", repeats)
     height = float(np.median([beat.amplitude for beat in known])) / max(noise, 1e-300)
     high = f"the movements are {height:.1f} noise levels high"
     if height < DOUBTFUL:
-        return without_beats(duration_s, f"{high}, no more than noise itself reaches", repeats)
+        return without_beats(time_s, f"{high}, no more than noise itself reaches", repeats)
     if len(known) == 1:
         return "cannot tell", (f"one contraction in {duration_s:.1f} s gives no rate",)
     period_s = float(np.median(np.diff([beat.t50_s for beat in known])))
@@ -58,12 +59,16 @@ def conclude(
 
 
 def without_beats(
-    duration_s: float, reason: str, repeats: tuple[float, float] = (0.0, 0.0)
+    time_s: Array, reason: str, repeats: tuple[float, float] = (0.0, 0.0)
 ) -> tuple[Verdict, tuple[str, ...]]:
-    """Not beating, unless the recording is too short to show that, or repeats itself anyway."""
+    """Not beating, unless the recording is too short or slow to show it, or repeats itself."""
     if repeats[1] >= REPEATS:
         hidden = f"the trace repeats every {repeats[0]:.2f} s, though no beat stands out"
         return "cannot tell", (reason, hidden)
+    duration_s, interval_s = float(np.ptp(time_s)), frame_interval_s(time_s)
+    if interval_s * SLOWEST_FPS > 1:
+        slow = f"one frame in {interval_s:.3g} s: a contraction may pass between two of them"
+        return "cannot tell", (reason, slow)
     if duration_s < SHORTEST_S:
         short = f"{duration_s:.1f} s may be shorter than the time between two beats"
         return "cannot tell", (reason, short)
