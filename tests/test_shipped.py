@@ -117,6 +117,8 @@ def test_the_card_says_what_has_to_be_known(
     card = (made[0] / "card.md").read_text()
     for word in ("Research use only", "posts included", "tiny-1", "| film | Dice |", "Licen"):
         assert word in card or word.lower() in card.lower()
+    assert "does not say when a film is of another kind" in card
+    assert "above 0.26 is called unfamiliar" in script().doubted({"doubt_limit": 0.26})
     assert sha256_of(trained.weights_file) in card
     assert sha256_of(made[0] / "last.safetensors") in card
 
