@@ -229,6 +229,14 @@ def test_an_event_outside_the_recording(film: Films) -> None:
     assert "Rate and kinetics stand" in found.fails
 
 
+def test_an_event_just_before_the_end_has_no_effect_to_read(film: Films) -> None:
+    found = film(*beating(phases(100)), "--event", "3 isoprenaline 1 uM")
+    assert (found.code, found.is_whole()) == (0, True)
+    assert "Effect of “isoprenaline 1 uM”: Only 2 beats" in found.fails
+    assert "an effect is read from 30 s after its event on" in found.fails
+    assert "stood still" not in found.said
+
+
 @pytest.mark.parametrize(
     ("lines", "said"),
     [

@@ -146,7 +146,9 @@ def make_report(
         effects=said.course.effects,
         flags=said.flags,
         can=can_conclude(clock, said.choice, said.finding, video.um_per_px),
-        cannot=cannot_conclude(traces, clock, said.finding, said.flags, events, seen.one_mask),
+        cannot=cannot_conclude(
+            traces, clock, said.finding, said.flags, events, seen.one_mask, said.course.effects
+        ),
         events=events,
         notes=(*watched.notes, *((doubt.words,) if doubt else ())),
         picture=render.overlay(watched.image, watched.mask),

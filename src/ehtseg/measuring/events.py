@@ -269,6 +269,11 @@ def _positive(t50_s: Array, values: Array) -> tuple[Array, Array]:
 def _too_few(part: Array, span: tuple[float, float]) -> str:
     if len(part) >= FEWEST_BEATS:
         return ""
+    if span[1] <= span[0]:
+        return (
+            f"The end of the recording or the next event, at {span[1]:.1f} s, comes too soon: an "
+            f"effect is read from {SETTLE_S:.0f} s after its event on."
+        )
     where = f"from {span[0]:.0f} to {span[1]:.0f} s"
     if len(part) == 0:
         return f"No beat has a value {where}: the tissue stood still, or its beats were not seen."

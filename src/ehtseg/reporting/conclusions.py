@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
 
 import numpy as np
 
@@ -31,14 +32,19 @@ def cannot_conclude(
     flags: Sequence[Flag],
     events: Sequence[Event],
     one_mask: bool,
+    effects: Sequence[Mapping[str, Any]] = (),
 ) -> tuple[str, ...]:
-    """Sentences on what this recording does not allow to say, each with the reason and the cure."""
+    """Sentences on what this recording does not allow to say, each with the reason and the cure.
+
+    `effects` are the rows of effects.csv.
+    """
     return (
         *_not_of_beats(clock, finding),
         *_not_of_units(traces, clock),
         *_not_of_shapes(traces, one_mask),
         *(flag.reason for flag in flags if flag.code == "few_frames_in_upstroke"),
         *_not_of_events(traces, clock, events),
+        *_not_of_effects([one.label for one in events if not outside(one, _span(traces))], effects),
     )
 
 
@@ -115,8 +121,20 @@ def _not_of_events(traces: Traces, clock: Clock, events: Sequence[Event]) -> Ite
     if events and not clock.is_known:
         yield "Effects of events: without a frame rate their place in the recording is unknown."
         return
-    span_s = (float(traces.time_s[0]), float(traces.time_s[-1])) if len(traces.time_s) else (0, 0)
-    yield from filter(None, (outside(event, span_s) for event in events))
+    yield from filter(None, (outside(event, _span(traces)) for event in events))
+
+
+def _not_of_effects(labels: Sequence[str], effects: Sequence[Mapping[str, Any]]) -> Iterator[str]:
+    """Events of which no quantity tells an effect, with the reason of the first: the beat rate."""
+    for label in dict.fromkeys(labels):
+        rows = [row for row in effects if row["event"] == label]
+        if rows and all(row["verdict"] == "cannot tell" for row in rows):
+            yield f"Effect of “{label}”: {rows[0]['reason']}"
+
+
+def _span(traces: Traces) -> tuple[float, float]:
+    known = len(traces.time_s) > 0
+    return (float(traces.time_s[0]), float(traces.time_s[-1])) if known else (0.0, 0.0)
 
 
 def measured_by(name: str) -> str:
