@@ -9,6 +9,7 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import replace
+from functools import partial
 from itertools import islice
 from pathlib import Path
 from typing import Any, Literal
@@ -24,7 +25,7 @@ from ehtseg.jobs.segment import segment
 from ehtseg.learning.feature_cache import features_kept
 from ehtseg.learning.training import Training
 from ehtseg.nets.build import Net, build
-from ehtseg.reading.dataset import open_dataset
+from ehtseg.reading.dataset import Dataset, open_dataset
 from ehtseg.reading.splits import all_train
 from ehtseg.reading.video import open_video
 from ehtseg.recipe import NetRecipe, SegmentRecipe, make_recipe, write_recipe
@@ -41,7 +42,7 @@ from ehtseg.seeing.ways import INT8, Way, start_graph, ways_here
 ROOT = Path(__file__).resolve().parents[1]
 DEMO, CLIP = ROOT / "samples" / "demo", ROOT / "samples" / "demo.mp4"
 N_FRAMES = 8  # of one look; a multiple of every batch
-STEPS, BATCH = 3, 4  # of one look at training
+STEPS, BATCH = 3, 4  # of one look at training; one step at more than 256 x 256
 FPS = 30.0
 Stages = int | Literal["all"]
 
@@ -68,78 +69,86 @@ def segmenting(name: str, size: int, repeats: int, int8: bool = False) -> Row:
 def training(
     name: str, size: int, repeats: int, transfer: Stages = "all", freeze: Stages = 0
 ) -> Row:
-    """Optimiser steps on the bundled frames without augmentation."""
+    """Optimiser steps on labelled frames of size x size, without augmentation."""
     net, words = network(name, transfer, freeze)
-    dataset = open_dataset([DEMO])
+    count = BATCH * (STEPS if size <= 256 else 1)  # images of one look
     recipe = make_recipe(
         {"net": {"name": name, "freeze": freeze}, "data": {"augment": "none", "size": size}},
-        {"fit": {"batch": BATCH, "images_per_epoch": STEPS * BATCH, "loss": "bce", "epochs": 99}},
+        {"fit": {"batch": BATCH, "images_per_epoch": count, "loss": "bce", "epochs": 99}},
     )
-    flops = None if freeze else step_flops(net, size)
-    contestants = {
-        label: smp_steps(net, size, freeze, label == "smp tuned") for label in ("smp", "smp tuned")
-    }
-    split = all_train(dataset)  # as many frames as steps take: the warm-up sees each one
-    split = replace(split, train=split.train[: STEPS * BATCH])
-    ours = Training(dataset, split, recipe, resolve(recipe.fit), net)
-    epochs = iter(range(99))
-    losses: list[float] = []
+    with tempfile.TemporaryDirectory() as place:
+        dataset = open_dataset([labelled(Path(place), size, count)])
+        smp = smp_training(net, dataset, size, tuned=False)
+        tuned = smp_training(net, dataset, size, tuned=True)
+        flops = None if freeze else step_flops(net, size)
+        ours = Training(dataset, all_train(dataset), recipe, resolve(recipe.fit), net)
+        epochs = iter(range(99))
+        looks = {
+            "ours": lambda: ours.epoch(next(epochs), lambda _done, _total: None)["loss"],
+            "smp": lambda: float(np.mean(list(islice(smp, count // BATCH)))),
+            "smp tuned": lambda: float(np.mean(list(islice(tuned, count // BATCH)))),
+        }
+        losses: dict[str, float] = {}
 
-    def step_ours() -> float:
-        losses.append(ours.epoch(next(epochs), lambda _done, _total: None)["loss"])
-        return STEPS * BATCH
+        def look(label: str) -> float:
+            losses[label] = looks[label]()
+            return count
 
-    precision = ours.resolved["precision"]
-    with features_kept(net, recipe, precision):
-        row = race(
-            "images/s",
-            {"ours": step_ours, **{label: side.run for label, side in contestants.items()}},
-            repeats,
-            peak=None if flops is None else (flops, precision),
-        )
-    ends = ", ".join(f"{label} {side.loss:.3f}" for label, side in contestants.items())
-    return replace(
-        row, note=f"{precision}; {words}; loss at the end: ours {losses[-1]:.3f}, {ends}"
-    )
+        precision = ours.resolved["precision"]
+        with features_kept(net, recipe, precision):
+            contestants = {label: partial(look, label) for label in looks}
+            peak = None if flops is None else (flops, precision)
+            row = race("images/s", contestants, repeats, peak=peak)
+    ends = ", ".join(f"{label} {loss:.3f}" for label, loss in losses.items())
+    return replace(row, note=f"{precision}; {words}; losses at the end: {ends}")
 
 
-class smp_steps:  # noqa: N801, a function that remembers its loss
-    """smp's training loop, `STEPS` steps a look; frames of the bundled clip."""
+def smp_training(net: Net, dataset: Dataset, size: int, tuned: bool) -> Iterator[float]:
+    """The losses of smp's training loop; what is frozen in `net` is frozen there."""
+    copy = twin(net)
+    learns = any(weights.requires_grad for weights in net.body.encoder.parameters())
+    copy.encoder.requires_grad_(learns)
+    pairs = [(frame.image, frame.mask) for frame in dataset.frames]
+    return training_steps(copy, pairs, size, BATCH, tuned)
 
-    def __init__(self, net: Net, size: int, freeze: Stages, tuned: bool) -> None:
-        copy = twin(net)
-        copy.encoder.requires_grad_(not freeze)
-        pairs = [(f.image, f.mask) for f in open_dataset([DEMO]).frames[: STEPS * BATCH]]
-        self.steps: Iterator[float] = training_steps(copy, pairs, size, BATCH, tuned)
-        self.loss = float("nan")  # mean of the last look
 
-    def run(self) -> float:
-        """One look."""
-        self.loss = float(np.mean(list(islice(self.steps, STEPS))))
-        return STEPS * BATCH
+def labelled(folder: Path, size: int, count: int) -> Path:
+    """A folder of the bundled frames and masks at size x size."""
+    for name, how in (("images", cv2.INTER_AREA), ("masks", cv2.INTER_NEAREST)):
+        (folder / name).mkdir()
+        for file in sorted((DEMO / name).glob("*.png"))[:count]:
+            resized = cv2.resize(_grey(file), (size, size), interpolation=how)
+            cv2.imwrite(str(folder / name / file.name), resized)
+    return folder
 
 
 def film(name: str, size: int, count: int, repeats: int) -> Row:
-    """A film of size x size to all outputs against a film to an overlay; programs have started."""
+    """A film of size x size to all outputs against a film to an overlay.
+
+    Of ours the time after the first batch counts: the opponent's network has been built before.
+    """
     with tempfile.TemporaryDirectory() as place:
         folder = Path(place)
         run, video = untrained_run(folder / "run", name, size), clip(folder, size, count)
         model, counter = twin(run.net()), iter(range(99))
 
-        def ours() -> float:
-            (result,) = segment([video], run, folder / f"out{next(counter)}", SegmentRecipe())
-            return result.n_frames
+        def ours() -> tuple[float, float]:
+            ticks: list[float] = []
+            out = folder / f"out{next(counter)}"
+            progress = lambda _done, _total: ticks.append(time.perf_counter())  # noqa: E731
+            segment([video], run, out, SegmentRecipe(batch=4), progress=progress)
+            return count - 4, ticks[-1] - ticks[3]
 
         def theirs(tuned: bool) -> Callable[[], float]:
             return lambda: video_script(model, video, size, folder / "theirs.mp4", tuned)
 
-        note = "ours: masks, two movies, table, figure, and the start of its engine; smp: one movie"
+        note = "ours: masks, two movies, table; smp: one movie"
         contestants = {"ours": ours, "smp": theirs(False), "smp tuned": theirs(True)}
         return race("frames/s", contestants, repeats, f"{count} frames; {note}")
 
 
 def longer_film(name: str, size: int, count: int, repeats: int) -> Row:
-    """Frames a second of a film of `count` frames against those of a quarter of it."""
+    """Frames a second of a film of `count` frames against those of a quarter, starts included."""
     with tempfile.TemporaryDirectory() as place:
         folder = Path(place)
         run, counter = untrained_run(folder / "run", name, size), iter(range(99))
@@ -217,7 +226,7 @@ def network(name: str, transfer: Stages = "all", freeze: Stages = 0) -> tuple[Ne
 def frames(size: int, count: int = N_FRAMES) -> list[np.ndarray]:
     """Real frames, enlarged or shrunk to size x size."""
     paths = sorted((DEMO / "images").glob("*.png"))[:count]
-    return [cv2.resize(cv2.imread(str(p), cv2.IMREAD_GRAYSCALE), (size, size)) for p in paths]
+    return [cv2.resize(_grey(p), (size, size)) for p in paths]
 
 
 def clip(folder: Path, size: int, count: int) -> Path:
@@ -289,6 +298,10 @@ def untrained_run(folder: Path, name: str, size: int) -> RunFolder:
     facts = {"status": "finished", "card": net.card, "threshold": 0.5, "files": files}
     write_facts(folder, {**facts, "guard": {"ways": ways}})
     return open_run(folder)
+
+
+def _grey(file: Path) -> np.ndarray:
+    return np.asarray(cv2.imread(str(file), cv2.IMREAD_GRAYSCALE))
 
 
 def _seconds(work: Callable[[], object]) -> float:

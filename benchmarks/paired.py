@@ -19,6 +19,7 @@ from typing import Any
 import torch
 
 SIDE = 2048  # of the matrices that show the peak
+Done = float | tuple[float, float]  # work done, and in how many seconds if not all of them
 
 
 @dataclass(frozen=True)
@@ -39,15 +40,16 @@ class Row:
 
 def race(
     unit: str,
-    contestants: Mapping[str, Callable[[], float]],
+    contestants: Mapping[str, Callable[[], Done]],
     repeats: int,
     note: str = "",
     peak: tuple[float, str] | None = None,
 ) -> Row:
     """Run all contestants in turn, `repeats` times after a warm-up; the first one is ours.
 
-    Each does its work and returns how much that was (frames, steps times batch, ...). `peak`:
-    floating-point operations of ours per unit of work, and the precision.
+    Each does its work and returns how much that was (frames, steps times batch, ...), and in how
+    many seconds where a part of the time does not count. `peak`: floating-point operations of ours
+    per unit of work, and the precision.
     """
     rates: dict[str, list[float]] = {name: [] for name in contestants}
     ours, *others = contestants
@@ -58,7 +60,8 @@ def race(
         for name, contestant in contestants.items():
             started = time.perf_counter()
             done = contestant()
-            rates[name].append(done / (time.perf_counter() - started))
+            elapsed = time.perf_counter() - started
+            rates[name].append(done[0] / done[1] if isinstance(done, tuple) else done / elapsed)
         if peak:
             shares.append(rates[ours][-1] * peak[0] / gemm_peak(peak[1]))
     ratios = {

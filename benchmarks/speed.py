@@ -48,8 +48,8 @@ def all_rows() -> dict[str, Work]:
         rows[f"train unfrozen {net} 256"] = partial(contests.training, net, 256)
         rows[f"train frozen {net} 256"] = partial(contests.training, net, 256, freeze="all")
         rows[f"film {net} 512"] = partial(contests.film, net, 512, 24)
-        for what in ("frames", "train unfrozen"):
-            rows[f"{OLD}{what} {net} 256"] = rows[f"{what} {net} 256"]
+        rows[f"{OLD}frames {net} 256"] = rows[f"frames {net} 256"]
+    rows[f"{OLD}train unfrozen resnet50 256"] = rows["train unfrozen resnet50 256"]
     for size in (128, 512):
         rows[f"train unfrozen resnet50 {size}"] = partial(contests.training, "resnet50", size)
     rows["train from scratch resnet50 256"] = partial(
