@@ -107,7 +107,7 @@ def main() -> None:
     parser.add_argument("--epochs", type=int, help="of 20 steps; else the recipe's 40")
     parser.add_argument("--threads", type=int, help="1 for each of several trainings")
     given = parser.parse_args()
-    beside = given.out.with_name(given.out.name + "_data")
+    beside = given.out.absolute().with_name(given.out.name + "_data")
     folders = {name: given.data / name for name in FILMS}
     folders[STILLS] = stills_with_bars(given.data, beside)
     folders.pop(given.leave_out, None)
