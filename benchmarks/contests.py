@@ -185,7 +185,7 @@ def start_up(repeats: int) -> Row:
     return replace(row, note=f"{1 / row.rates['ours']:.2f} s for ehtseg --help")
 
 
-def peak_memory(name: str, size: int, count: int) -> Row:
+def peak_memory(name: str, size: int, count: int, _repeats: int) -> Row:
     """Peak resident memory (MB) of a film in a process of its own; smaller is better."""
     found = {}
     with tempfile.TemporaryDirectory() as place:
