@@ -1,7 +1,7 @@
 # Every target sets up what it needs: a virtual environment in .venv, made once.
 #   make demo    train on the bundled clip, score it, segment the video
 #   make test    all tests
-#   make bench   speed and memory beside what a user would run instead (half an hour, a quiet machine)
+#   make bench   speed and memory beside what a user would run instead (forty minutes, a quiet machine)
 #   make check   format, lint, types, floor plan, fast tests
 
 PYTHON ?= $(shell for p in python3.12 python3.13 python3.11 python3; do \
