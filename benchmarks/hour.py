@@ -8,8 +8,8 @@ texture moved by a finite-element simulation; test material, nothing is trained)
 from a made-up texture; fresh noise in each frame. Masks are given, as a network would have left
 them. The film is read, measured and reported by the same code as for a user. CPU is that of the
 process over all its threads, without the making of the film; an hour is 108,000 frames, so that
-`--frames 108000` is the hour itself (it takes about 0.3 GB of disk, in the folder for temporary files
-or in --keep). The target is 30 minutes on two cores and 1.5 GB.
+`--frames 108000` is the hour itself (about 0.5 GB of disk, among temporary files or in --keep).
+The target is 30 minutes on two cores and 1.5 GB.
 """
 
 from __future__ import annotations

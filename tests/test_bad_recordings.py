@@ -123,6 +123,7 @@ def test_tissue_at_the_edge_is_refused_its_length_and_keeps_its_beats(film: Film
     assert "8 contractions at the times in beats.csv" in found.holds
     assert "Sizes that leave the picture" in found.fails
     assert "160 of 160 frames" in found.fails
+    assert {row["major_axis_px"] for row in found.rows("frames.csv")} == {""}
 
 
 def test_tissue_that_drifts_out_of_the_picture(film: Films) -> None:
@@ -157,6 +158,9 @@ def test_a_variable_rate_is_measured_on_the_times_of_the_file(tmp_path: Path, eh
     assert np.diff(times_s) == pytest.approx(1.0, abs=0.06)
     flags = json.loads((found.out / "film" / "qc.json").read_text())["flags"]
     assert "dropped_frames" in {flag["code"] for flag in flags}
+    numbers = {row["parameter"]: row for row in found.rows("kinetics.csv")}
+    assert float(numbers["fac_pct"]["median"]) == pytest.approx(8, abs=0.5)  # as it was made
+    assert float(numbers["fac_pct"]["resolution"]) < 2
 
 
 def test_ten_frames(film: Films) -> None:

@@ -35,7 +35,7 @@ def conclude(
     if not known:
         return without_beats(time_s, f"none of {len(beats)} candidates is a beat", repeats)
     height = float(np.median([beat.amplitude for beat in known])) / max(noise, 1e-300)
-    high = f"the movements are {height:.1f} noise levels high"
+    high = f"the movements are {height:.1f} times as high as the noise"
     if height < DOUBTFUL:
         return without_beats(time_s, f"{high}, no more than noise itself reaches", repeats)
     if len(known) == 1:
@@ -51,7 +51,7 @@ def conclude(
     unlike = sum(not beat.accepted and np.isfinite(beat.likeness) for beat in beats)
     if unlike > len(known) or (len(known) < FEW and len(beats) > 2 * len(known)):
         return "cannot tell", (f"only {len(known)} of {len(beats)} candidates are alike",)
-    said = f"{len(known)} beats in {duration_s:.1f} s, {min(height, 999):.0f} noise levels high"
+    said = f"{len(known)} beats in {duration_s:.1f} s, {min(height, 999):.0f} times as high as the noise"
     if repeats[1] >= REPEATS and abs(repeats[0] / period_s - 1) > AGREED:
         other = f"the whole trace repeats every {repeats[0]:.2f} s, the beats every {period_s:.2f}"
         return "beating", (said, other)
