@@ -51,7 +51,8 @@ def conclude(
     unlike = sum(not beat.accepted and np.isfinite(beat.likeness) for beat in beats)
     if unlike > len(known) or (len(known) < FEW and len(beats) > 2 * len(known)):
         return "cannot tell", (f"only {len(known)} of {len(beats)} candidates are alike",)
-    said = f"{len(known)} beats in {duration_s:.1f} s, {min(height, 999):.0f} times as high as the noise"
+    above = f"{min(height, 999):.0f} times as high as the noise"
+    said = f"{len(known)} beats in {duration_s:.1f} s, {above}"
     if repeats[1] >= REPEATS and abs(repeats[0] / period_s - 1) > AGREED:
         other = f"the whole trace repeats every {repeats[0]:.2f} s, the beats every {period_s:.2f}"
         return "beating", (said, other)
