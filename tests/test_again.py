@@ -93,6 +93,7 @@ def analysed(tmp_path: Path, run: RunFolder, **measure: Any) -> AnalyseResult:
     return result
 
 
+@pytest.mark.slow
 def test_doubt_about_masks_stands_beside_the_spread_of_beats(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -85,6 +85,7 @@ def test_a_beating_strip_end_to_end(tmp_path: Path) -> None:
     assert rows(tmp_path / "out" / "summary.csv")[0]["recording"] == "film"
 
 
+@pytest.mark.slow
 def test_the_real_microbundle_from_its_masks(tmp_path: Path) -> None:
     data = shared("data/eht_d1t3")
     (result,) = analyse([data], tmp_path, masks=data / "masks", recipe=QUIET)

@@ -177,6 +177,7 @@ def test_ten_hours_of_a_frame_every_five_minutes(film: Films) -> None:
     assert float(found.rows("frames.csv")[-1]["time_s"]) == pytest.approx(119 * 300)
 
 
+@pytest.mark.slow
 def test_ten_hours_with_a_minute_of_film_at_either_end(tmp_path: Path, ehtseg: Cli) -> None:
     frames, masks = beating(phases(200))
     for name in ("a", "b"):

@@ -71,6 +71,7 @@ def test_an_export_that_was_changed_is_refused(run: RunFolder) -> None:
         exported(open_run(run.path), "onnx")
 
 
+@pytest.mark.slow
 def test_eight_bits_are_kept_only_where_the_guard_holds(
     run: RunFolder, film: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -288,6 +288,7 @@ def assert_rest_stays(frames: int, minute: int, drift_px: float, segment: int) -
     assert moved == pytest.approx((0.8 * way, 0.6 * way), abs=0.1)
 
 
+@pytest.mark.slow
 def test_rest_stays_where_it_is_while_stage_and_lamp_drift():
     assert_rest_stays(frames=300, minute=50, drift_px=6.0, segment=50)
 

@@ -258,8 +258,7 @@ def killed_and_resumed(dataset: Dataset, recipe: Recipe, out: Path) -> RunFolder
 
 
 @pytest.mark.parametrize(
-    "network", ["Med-NCA", "UNeXt-S", pytest.param("U-Net++", marks=SLOW),
-                pytest.param("nnU-Net", marks=SLOW)],
+    "network", ["UNeXt-S", *(pytest.param(n, marks=SLOW) for n in ("Med-NCA", "U-Net++", "nnU-Net"))],
 )  # fmt: skip
 def test_a_resumed_training_has_the_same_hashes(
     dataset: Dataset, tmp_path: Path, network: str

@@ -85,6 +85,7 @@ def test_describe_tells_which_layers_are_imagenets() -> None:
     assert "No ImageNet weights" in describe(NetRecipe(name="smp:Unet/resnet18")).notes[0]
 
 
+@pytest.mark.slow
 def test_a_run_folder_of_smp_is_one_as_any_other(tmp_path: Path) -> None:
     dataset = open_dataset([write_labelled(tmp_path / "film", {"film": 12}, size=32)])
     recipe = make_recipe(
