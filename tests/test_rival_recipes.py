@@ -258,8 +258,9 @@ def killed_and_resumed(dataset: Dataset, recipe: Recipe, out: Path) -> RunFolder
 
 
 @pytest.mark.parametrize(
-    "network", ["UNeXt-S", *(pytest.param(n, marks=SLOW) for n in ("Med-NCA", "U-Net++", "nnU-Net"))],
-)  # fmt: skip
+    "network",
+    ["UNeXt-S", *(pytest.param(name, marks=SLOW) for name in ("Med-NCA", "U-Net++", "nnU-Net"))],
+)
 def test_a_resumed_training_has_the_same_hashes(
     dataset: Dataset, tmp_path: Path, network: str
 ) -> None:
