@@ -89,7 +89,10 @@ def report() -> Report:
         notes=("a note",),
         picture=np.full((4, 6, 3), 200, np.uint8),
         shown=0,
-        made_with={"settings": {"threshold": 0.5}, "versions": {"python": "3"}},
+        made_with={
+            "settings": {"threshold": 0.5, "measure": {"max_bpm": 360, "flow": True}},
+            "versions": {"python": "3"},
+        },
     )  # fmt: skip
 
 
@@ -193,6 +196,7 @@ def test_the_page_is_one_sound_document_that_needs_nothing_else(
         "Lengths in um.",
         "The trace drifts.",
         "a note",
+        "threshold: 0.5; measure (max_bpm: 360; flow: True)",
         "cd50_ms",
         "width",
         "Only 3 beats",
