@@ -75,6 +75,7 @@ def training(
     recipe = make_recipe(
         {"net": {"name": name, "freeze": freeze}, "data": {"augment": "none", "size": size}},
         {"fit": {"batch": BATCH, "images_per_epoch": count, "loss": "bce", "epochs": 99}},
+        {"fit": {"schedule": "constant", "clip_norm": None}},  # as in the other loop
     )
     with tempfile.TemporaryDirectory() as place:
         dataset = open_dataset([labelled(Path(place), size, count)])
