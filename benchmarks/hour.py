@@ -114,7 +114,8 @@ def measure(folder: Path, count: int, movie: bool, profiled: bool) -> None:
     print(
         f"{count} frames: {1000 * cpu / count:.2f} ms CPU a frame, {1000 * wall / count:.2f} wall"
     )
-    print(f"an hour of {HOUR} frames: {cpu / count * HOUR / 60:.1f} min CPU (extrapolated)")
+    how = "" if count == HOUR else " (extrapolated)"
+    print(f"an hour of {HOUR} frames: {cpu / count * HOUR / 60:.1f} min CPU{how}")
     print(f"peak memory {peak_mb:.0f} MB")
     if profiled:
         pstats.Stats(profile).sort_stats("tottime").print_stats(25)
