@@ -8,14 +8,14 @@ from __future__ import annotations
 from collections.abc import Sequence
 from itertools import product
 
-from ehtseg.study.published import NETWORKS, RECIPES, Decisions
+from ehtseg.study.published import BATCHES_IN_EQUAL_TIME, NETWORKS, RECIPES, Decisions
 
 Row = tuple[str, ...]
 
 BACKBONES = ("ResNet-50", "VGG-16", "Inception-ResNet-v2")
 STAGES = (1, 2, 3, 4, 5)  # of ResNet-50: stem, layer1 to layer4
 LABELS = (5, 10, 20, 50, 100)
-BATCHES = (1, 4, 5, 7, 8, 10, 18, 70, 180, 366)  # of 8 images
+BATCHES = sorted(set(BATCHES_IN_EQUAL_TIME.values()))  # of 8 images
 
 # Of two levels that decide the same, the later one in a row wins.
 LEVELS: dict[str, Decisions] = {

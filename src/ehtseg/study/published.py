@@ -28,6 +28,25 @@ NETWORKS: dict[str, Decisions] = {
     "smp U-Net on ResNet-50": {"net": {"name": "smp:Unet/resnet50"}},
 }
 
+# Batches of 8 an epoch in which a network trains as long as ResNet-50 does with 18 of them:
+# `ehtseg prices rivals` of 2026-11-23, one thread, bf16, 128 x 128, ten epochs. Fixed numbers, so
+# that the study can be repeated; on a machine with other ratios the times are equal but roughly.
+BATCHES_IN_EQUAL_TIME = {
+    "ResNet-50": 18,
+    "U-Net++ on ResNet-50": 5,
+    "smp U-Net on ResNet-50": 18,
+    "U-Net": 70,
+    "U-Net++": 10,
+    "U-Net++ port": 8,
+    "UNeXt": 180,
+    "UNeXt-S": 366,
+    "nnU-Net": 7,
+    "TransUNet": 5,
+    "DS-TransUNet": 1,
+    "Med-NCA": 4,
+    "Med-NCA, 16 channels": 8,
+}
+
 # what holds for every published recipe unless it says otherwise
 _PLAIN: dict[str, Any] = {
     "schedule": "constant",

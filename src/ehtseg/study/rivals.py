@@ -11,7 +11,7 @@ from dataclasses import replace
 
 from ehtseg.study.levels import Row
 from ehtseg.study.plan import Data, Study
-from ehtseg.study.published import NETWORKS, RECIPES
+from ehtseg.study.published import BATCHES_IN_EQUAL_TIME, NETWORKS, RECIPES
 
 COMMON = "common recipe"
 RECIPE_OF = {  # its own recipe; what stands on an ImageNet encoder has none of its own
@@ -33,25 +33,6 @@ ROWS: tuple[Row, ...] = (
     *((name, "random", COMMON) for name in FROM_RANDOM),
     *((name, "random", recipe) for name, recipe in RECIPE_OF.items()),
 )
-
-# Batches of 8 an epoch in which a network trains as long as ResNet-50 does with 18 of them:
-# `ehtseg prices rivals` of 2026-11-23, one thread, bf16, 128 x 128, ten epochs. Fixed numbers, so
-# that the study can be repeated; on a machine with other ratios the times are equal but roughly.
-BATCHES_IN_EQUAL_TIME = {
-    "ResNet-50": 18,
-    "U-Net++ on ResNet-50": 5,
-    "smp U-Net on ResNet-50": 18,
-    "U-Net": 70,
-    "U-Net++": 10,
-    "U-Net++ port": 8,
-    "UNeXt": 180,
-    "UNeXt-S": 366,
-    "nnU-Net": 7,
-    "TransUNet": 5,
-    "DS-TransUNet": 1,
-    "Med-NCA": 4,
-    "Med-NCA, 16 channels": 8,
-}
 
 
 def _beside_ours(names: Sequence[str], start: str) -> tuple[tuple[Row, Row], ...]:
