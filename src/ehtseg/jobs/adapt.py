@@ -48,6 +48,11 @@ def _limit(adapted: Adapted) -> str:
             "The starting network has no limit of doubt, so this one has none: it will not say "
             "that a recording is of another kind."
         )
+    if limit >= 1:
+        return (
+            "This network doubts even frames that it finds rightly, so its doubt means nothing: "
+            "it will not say that a recording is of another kind."
+        )
     usual = f"; frames left out: at most {max(adapted.doubts):.2f}" if adapted.doubts else ""
     return (
         f"A recording whose frames raise a doubt above {limit:.2f} will be called unfamiliar"

@@ -172,13 +172,18 @@ def doubt_limit(first: float | None, doubts: Sequence[float]) -> float | None:
     Halfway, as factors go, between the highest doubt about frames of this film that were left out
     and found rightly, and the limit of the first network, which divides its good masks from its
     bad ones; the latter alone where no such frame is known. None where the first one has no limit.
+    Never below that highest doubt, so that an adapted network does not warn of its own film: at 1
+    it warns of nothing.
 
     >>> round(doubt_limit(0.26, [0.04, 0.05]), 3), doubt_limit(0.26, []), doubt_limit(None, [0.1])
     (0.114, 0.26, None)
+    >>> doubt_limit(0.26, [0.3, 0.1])
+    0.3
     """
     if first is None or not doubts:
         return first
-    return math.sqrt(first * max(*doubts, LEAST_DOUBT))
+    usual = max(*doubts, LEAST_DOUBT)
+    return max(usual, math.sqrt(first * usual))
 
 
 def _doubts(
