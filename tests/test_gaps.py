@@ -10,6 +10,7 @@ from ehtseg.measuring.beat import Beat
 from ehtseg.measuring.beats import find_beats
 from ehtseg.measuring.events import Event, effects
 from ehtseg.measuring.kinetics import table_of_beats
+from ehtseg.measuring.verdict import without_beats
 from ehtseg.measuring.windows import sliding_windows
 
 
@@ -91,3 +92,13 @@ def test_the_beat_before_a_pause_is_not_as_long_as_the_pause() -> None:
     cut = [beat for beat in found.accepted if beat.clipped == "end"]
     assert [beat.peak_s for beat in cut] == pytest.approx([9.7, 619.7], abs=0.05)
     assert "stops before this beat has relaxed" in cut[0].reason
+
+
+def test_the_verdict_counts_what_was_filmed() -> None:
+    """Two looks of a second, an hour apart, are neither an hour nor enough to see no beat."""
+    verdict, reasons = without_beats(with_gap(0.8, 3600.0, 0.8), "nothing moves")
+    assert verdict == "cannot tell"
+    assert "1.5 s may be shorter" in reasons[1]
+    time_s = with_gap(6.0, 600.0, 6.0)
+    x = np.exp(-(((time_s % 1.0) - 0.5) ** 2) / 0.01)
+    assert "beats in 11.9 s" in find_beats(time_s, x).reasons[0]

@@ -110,6 +110,16 @@ def with_pauses(time_s: Array, peaks_s: Array) -> Array:
     return np.sort(np.concatenate([peaks_s, *edges_s]))
 
 
+def filmed_s(time_s: Array) -> float:
+    """How long was filmed, s: without the pauses, however slowly the frames follow each other.
+
+    >>> filmed_s(np.array([0.0, 0.5, 1.0, 1.5, 600.0, 600.5])), filmed_s(np.array([0.0, 9.0, 18.0]))
+    (2.0, 18.0)
+    """
+    steps_s = np.diff(time_s)
+    return float(steps_s[steps_s <= max(GAP_S, 2 * frame_interval_s(time_s))].sum())
+
+
 def time_one(time_s: Array, x: Array, bounds_s: Array, peak_s: float) -> Beat:
     """One beat by itself: the peak from the parabola through the highest frames near `peak_s`.
 

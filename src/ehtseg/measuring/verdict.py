@@ -7,7 +7,7 @@ from typing import Literal
 
 import numpy as np
 
-from ehtseg.measuring.beat import Beat
+from ehtseg.measuring.beat import Beat, filmed_s
 from ehtseg.measuring.levels import frame_interval_s
 from ehtseg.records import Array
 
@@ -30,7 +30,7 @@ def conclude(
     `time_s` (T,) of the frames; `noise` SD from frame to frame, in the unit of the amplitudes;
     `repeats` period (s) and autocorrelation of the whole trace (rhythm.periodicity).
     """
-    duration_s = float(np.ptp(time_s))
+    duration_s = filmed_s(time_s)
     known = [beat for beat in beats if beat.accepted]
     if not known:
         return without_beats(time_s, f"none of {len(beats)} candidates is a beat", repeats)
@@ -66,7 +66,7 @@ def without_beats(
     if repeats[1] >= REPEATS:
         hidden = f"the trace repeats every {repeats[0]:.2f} s, though no beat stands out"
         return "cannot tell", (reason, hidden)
-    duration_s, interval_s = float(np.ptp(time_s)), frame_interval_s(time_s)
+    duration_s, interval_s = filmed_s(time_s), frame_interval_s(time_s)
     if interval_s * SLOWEST_FPS > 1:
         slow = f"one frame in {interval_s:.3g} s: a contraction may pass between two of them"
         return "cannot tell", (reason, slow)
