@@ -99,7 +99,7 @@ def report() -> Report:
 class Page(HTMLParser):
     """Which elements a page has, what they point to, and whether every one is closed."""
 
-    VOID = frozenset({"meta", "img", "link", "br", "input"})
+    VOID = frozenset({"meta", "img", "link", "br", "wbr", "input"})
 
     def __init__(self, text: str) -> None:
         super().__init__()

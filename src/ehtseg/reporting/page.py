@@ -15,6 +15,7 @@ from typing import Any
 
 import numpy as np
 from jinja2 import Environment, PackageLoader, StrictUndefined, select_autoescape
+from markupsafe import Markup, escape
 from PIL import Image
 
 from ehtseg.records import Array
@@ -126,7 +127,17 @@ def templates() -> Environment:
         lstrip_blocks=True,
     )
     known.filters["shown"] = shown
+    known.filters["breakable"] = breakable
     return known
+
+
+def breakable(name: str) -> Markup:
+    """A column's name that may go on in the next line after each underscore.
+
+    >>> str(breakable("ttp10_ms"))
+    'ttp10_<wbr>ms'
+    """
+    return escape(name).replace("_", Markup("_<wbr>"))
 
 
 def _rounded(values: Array) -> list[float]:
