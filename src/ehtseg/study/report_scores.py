@@ -56,8 +56,8 @@ def paper_section(found: Found) -> list[Section]:
     )
     own = found.places[0]
     columns = (
-        "row", "Dice, paper", "IoU, paper", "SD of Dice, paper", f"IoU, {own}",
-        *(f"Dice, {place}" for place in found.places), "minus mean mask",
+        "row", "Dice, paper", "IoU, paper", "SD of Dice, paper", f"Dice, {own}", f"IoU, {own}",
+        *(f"Dice, {place}" for place in found.places[1:]), "minus mean mask",
     )  # fmt: skip
     lines = [_paper_line(found, row) for row in printed]
     lines += opponent_lines(found, _run(found, printed), width=4)
@@ -89,9 +89,9 @@ def opponent_lines(found: Found, rows: Sequence[str], width: int) -> list[Line]:
         tables = [opponent_of(found, rows, place, model) for place in found.places]
         iou = opponent_of(found, rows, found.places[0], model, "iou")
         if any(each is not None for each in tables):
-            cells = [score_cell(each) for each in tables]
+            first, *others = [score_cell(each) for each in tables]
             values = {f"dice, {p}": mean_of(t) for p, t in zip(found.places, tables, strict=True)}
-            shown = (name, *[NONE] * (width - 1), _short(iou, "IoU"), *cells, NONE)
+            shown = (name, *[NONE] * (width - 1), first, _short(iou, "IoU"), *others, NONE)
             lines.append(Line(shown, {"row": name, **values}, "opponent"))
     return lines
 
@@ -106,14 +106,15 @@ def _paper_line(found: Found, row: str) -> Line:
     tables = [found.table(row, place) for place in found.places]
     held = standing(found, row, own)
     told = _held(held.gaps.get("mean_mask"), held.shown) if tables[0] is not None else "not run"
-    cells = [score_cell(each) for each in tables]
+    first, *others = [score_cell(each) for each in tables]
     iou_here = found.table(row, own, "iou")
     values = {"row": row, "dice_paper": dice, "iou_paper": iou, "sd_paper": implied_sd(dice, iou)}
     values |= values_of(iou_here, f"iou, {own}")
     for place, each in zip(found.places, tables, strict=True):
         values |= values_of(each, f"dice, {place}")
-    shown = (row, f"{dice:.4f}", f"{iou:.4f}", f"{implied_sd(dice, iou):.3f}")
-    return Line((*shown, _short(iou_here, "IoU"), *cells, told), {**values, "shown": told})
+    paper = (row, f"{dice:.4f}", f"{iou:.4f}", f"{implied_sd(dice, iou):.3f}")
+    ours = (first, _short(iou_here, "IoU"), *others)
+    return Line((*paper, *ours, told), {**values, "shown": told})
 
 
 def _place_blocks(found: Found, place: str) -> list[Block]:
