@@ -105,7 +105,8 @@ def _paper_line(found: Found, row: str) -> Line:
     dice, iou = PRINTED[tuple(row.removesuffix(STAND_IN).split(", "))]
     tables = [found.table(row, place) for place in found.places]
     held = standing(found, row, own)
-    told = _held(held.gaps.get("mean_mask"), held.shown) if tables[0] is not None else "not run"
+    missing = "random weights, below" if row + STAND_IN in found.stand_ins else "not run"
+    told = _held(held.gaps.get("mean_mask"), held.shown) if tables[0] is not None else missing
     first, *others = [score_cell(each) for each in tables]
     iou_here = found.table(row, own, "iou")
     values = {"row": row, "dice_paper": dice, "iou_paper": iou, "sd_paper": implied_sd(dice, iou)}
