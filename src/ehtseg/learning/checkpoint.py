@@ -72,6 +72,10 @@ def load_state(
             states.setdefault(int(index), {})[key] = tensor
     groups = optimiser.state_dict()["param_groups"]
     optimiser.load_state_dict({"state": states, "param_groups": groups})
+    for weights, state in optimiser.state.items():  # fused optimisers pair values by their place
+        for key, value in state.items():
+            if value.shape == weights.shape:
+                state[key] = torch.empty_like(weights).copy_(value)
     memory = Memory(**note)
     if not best_of_epoch(folder, memory.best_epoch).exists():
         raise UserError(
