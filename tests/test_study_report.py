@@ -236,6 +236,18 @@ def test_missing_runs_are_told_with_their_reason(tmp_path: Path) -> None:
     assert len(wider.missing()) == 1 + 9 * 3
 
 
+def test_rows_without_a_common_seed_are_not_compared(tmp_path: Path) -> None:
+    not_run = ("failed", "no memory")
+    lost = {(BETTER, seed): not_run for seed in (0, 1)}
+    lost |= {(WORSE, seed): not_run for seed in (2, 3, 4)}
+    found = seen(pair_of_images(0.1, lost=lost), tmp_path)
+    with in_style():
+        tables = {each.name for each in document_of(found, tmp_path).each(Table)}
+    assert claim(found, "C1").outcome == "not tested here"
+    assert {"scores_dsb2018_test", "missing"} <= tables
+    assert not any(name.startswith("contrasts") for name in tables)
+
+
 def test_leakage_is_the_difference_that_was_made(tmp_path: Path) -> None:
     def dice(row: str, seed: int, place: str, image: int) -> float:
         home = {OWN: 0.99 if "random frames" in row else 0.97}

@@ -404,6 +404,16 @@ def test_the_cost_is_measured_and_added_up(
     assert predict(short, Crew(), pytest.fail) == {}, "not worth measuring"
 
 
+def test_prices_may_be_measured_before_the_first_run(data: Path, tmp_path: Path) -> None:
+    out = tmp_path / "tiny"
+    out.mkdir()
+    (out / "prices.csv").write_text("row\n")
+    assert look_at(Order(TINY, "cpu", data, out)).left
+    (out / "mine.txt").write_text("x")
+    with pytest.raises(UserError, match="holds other things"):
+        look_at(Order(TINY, "cpu", data, out))
+
+
 # --- weights
 
 

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import pytest
 import torch
-from torch import nn
 from torch.nn import functional
 from torch.utils.flop_counter import FlopCounterMode
 
-from ehtseg.nets.blocks import TransposedConv, crop_like, mirror, pad_below_right, step_up
+from ehtseg.nets.blocks import crop_like, mirror, pad_below_right, step_up
 from ehtseg.nets.build import build
 from ehtseg.nets.unet import UNet, UNetPlan, valid_margin
 from ehtseg.recipe import NetRecipe
@@ -105,22 +104,3 @@ def test_dropout_acts_in_training_only() -> None:
     with torch.no_grad():
         assert not torch.equal(net.train()(picture), net(picture))
         assert torch.equal(net.eval()(picture), net(picture))
-
-
-@pytest.mark.parametrize("bias", [True, False])
-def test_a_transposed_convolution_learns_as_torchs_own_does(bias: bool) -> None:
-    torch.manual_seed(0)
-    ours = TransposedConv(6, 5, 2, stride=2, bias=bias)
-    theirs = nn.ConvTranspose2d(6, 5, 2, stride=2, bias=bias)
-    theirs.load_state_dict(ours.state_dict())
-    seen = torch.randn(2, 6, 3, 7)
-    found, pulled = [], torch.randn(2, 5, 6, 14)
-    for layer in (ours, theirs):
-        images = seen.clone().requires_grad_()
-        made = layer(images)
-        made.backward(pulled)
-        found.append([made, images.grad, *(weights.grad for weights in layer.parameters())])
-    for mine, reference in zip(*found, strict=True):
-        torch.testing.assert_close(mine, reference)
-    with torch.no_grad():
-        torch.testing.assert_close(ours(seen), theirs(seen), rtol=0, atol=0)

@@ -54,7 +54,7 @@ def step_up(channels_in: int, channels_out: int, up: Up) -> nn.Module:
     the channels stay `channels_in`.
     """
     if up == "transpose":
-        return TransposedConv(channels_in, channels_out, 2, stride=2)
+        return nn.ConvTranspose2d(channels_in, channels_out, 2, stride=2)
     if up == "up_conv":
         return nn.Sequential(
             nn.Upsample(scale_factor=2, mode="nearest"),
@@ -62,26 +62,6 @@ def step_up(channels_in: int, channels_out: int, up: Up) -> nn.Module:
             nn.Conv2d(channels_in, channels_out, 2),
         )
     return nn.Upsample(scale_factor=2, mode=up)
-
-
-class TransposedConv(nn.ConvTranspose2d):
-    """A 2x2 transposed convolution of stride 2 whose backward pass is two to four times as fast.
-
-    Its four pixels do not overlap, so that one 1x1 convolution computes all of them: equal to the
-    bit forwards, and oneDNN is slow at the gradient of the transposed form (docs/log.md,
-    2026-11-27). Weights are those of `nn.ConvTranspose2d`, which runs where nothing learns.
-    """
-
-    def forward(self, features_BCHW: Tensor, output_size: list[int] | None = None) -> Tensor:
-        if not torch.is_grad_enabled():
-            return super().forward(features_BCHW, output_size)
-        channels, bias = self.out_channels, self.bias
-        kernel = self.weight.permute(2, 3, 1, 0).reshape(4 * channels, -1, 1, 1)
-        pixels = functional.conv2d(features_BCHW, kernel, None if bias is None else bias.repeat(4))
-        batch, _, height, width = pixels.shape
-        pixels_BHWyxC = pixels.permute(0, 2, 3, 1).reshape(batch, height, width, 2, 2, channels)
-        rows = pixels_BHWyxC.transpose(2, 3).reshape(batch, 2 * height, 2 * width, channels)
-        return rows.permute(0, 3, 1, 2)
 
 
 def channels_after_up(channels_in: int, channels_out: int, up: Up) -> int:

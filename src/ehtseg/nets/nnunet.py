@@ -11,8 +11,6 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from ehtseg.nets.blocks import TransposedConv
-
 SMALLEST_PX = 4  # edge of the coarsest map
 REFERENCE_VALUES, REFERENCE_BATCH = 85e6, 12  # what fits the memory that the planner assumes
 LARGEST_SHARE = 0.05  # of the data set in one batch
@@ -74,7 +72,7 @@ class NnUNet(nn.Module):
             )
         )
         steps = list(zip(widths[::-1], widths[-2::-1], strict=False))
-        self.up = nn.ModuleList(TransposedConv(below, here, 2, 2) for below, here in steps)
+        self.up = nn.ModuleList(nn.ConvTranspose2d(below, here, 2, 2) for below, here in steps)
         self.merge = nn.ModuleList(_stage(2 * here, here) for _, here in steps)
         self.heads = nn.ModuleList(nn.Conv2d(here, plan.classes, 1) for _, here in steps)
         raw = [0.5**scale for scale in range(len(steps) - 1)] or [1.0]

@@ -20,7 +20,7 @@ from ehtseg.study.entries import Entry
 from ehtseg.study.frames import frames_at, split_of, training_frames
 from ehtseg.study.plan import Run
 from ehtseg.study.results import BASELINES
-from ehtseg.study.score import engine_of, score_net
+from ehtseg.study.score import engines_of, score_net
 from ehtseg.study.task import Task, prepare
 
 STEPS = 6  # that are timed, after a first one
@@ -120,13 +120,13 @@ def makespan(seconds: Sequence[float], workers: int) -> float:
 def _seconds_a_frame(task: Task, trained: RunFolder) -> dict[str, float]:
     """Seconds of one frame by place: once seen and scored, once more seen by the best weights."""
     split, size = split_of(task.entry.run, task.data), trained.recipe.data.size
-    engine, found = engine_of(trained), {}
+    engines, found = engines_of(trained), {}
     for place in task.entry.run.score:
         dataset, indices = frames_at(place, split, task.data)
         few = dataset, indices[:FRAMES]
         began = time.perf_counter()
-        for _ in look(engine, *few, size):
+        for _ in look(engines.last, *few, size):
             pass
-        score_net(trained, place, few)
+        score_net(trained, engines, place, few)
         found[place.label] = (time.perf_counter() - began) / len(few[1])
     return found

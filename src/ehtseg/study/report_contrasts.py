@@ -11,7 +11,15 @@ from ehtseg.study.found import Found
 from ehtseg.study.levels import label
 from ehtseg.study.plan import STAND_IN
 from ehtseg.study.report_cells import BRACKETS, NONE, score_cell, slug
-from ehtseg.study.statistics import MARGIN, Contrast, Table, contrast, difference, family, verdict
+from ehtseg.study.statistics import (
+    MARGIN,
+    Contrast,
+    Table,
+    contrast_where_shared,
+    difference,
+    family,
+    verdict,
+)
 from ehtseg.study.verdicts import Claim, unseen
 from ehtseg.study.words import cautions, say_contrast
 
@@ -94,9 +102,9 @@ def contrasts_at(tables: Mapping[str, Table | None], pairs: Sequence[Pair]) -> d
     """The contrasts whose rows both have scores, corrected as one family."""
     compared = {}
     for pair in pairs:
-        first, second = (tables.get(row) for row in pair)
-        if first is not None and second is not None:
-            compared[pair] = contrast(first, second)
+        found = contrast_where_shared(*(tables.get(row) for row in pair))
+        if found is not None:
+            compared[pair] = found
     corrected = family({"\t".join(pair): each for pair, each in compared.items()})
     return {pair: corrected["\t".join(pair)] for pair in compared}
 

@@ -186,7 +186,7 @@ def _leaks(found: Found, pair: tuple[Row, Row], own: str) -> list[Line]:
     return [
         _leak(label(_without(pair[0])), name, at_home, there)
         for name, there in targets
-        if there is not None
+        if there is not None and set(there.seeds) & set(at_home.seeds)
     ]
 
 

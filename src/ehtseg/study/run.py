@@ -26,6 +26,7 @@ from ehtseg.study.entries import Entry, entries_of, without_weights
 from ehtseg.study.frames import check_folders, opened
 from ehtseg.study.ledger import Ledger, locked
 from ehtseg.study.plan import Run, Study
+from ehtseg.study.prices import PRICES
 from ehtseg.study.results import BASELINES, EXAMPLES, read_facts, write_facts
 from ehtseg.study.shared import neighbours
 from ehtseg.study.task import Task, carry_out, look_for_weights, once
@@ -130,7 +131,8 @@ def check_identity(out: Path, facts: dict[str, Any]) -> None:
     Raises: UserError that says what is different.
     """
     if not (out / "study.json").exists():
-        if out.exists() and (not out.is_dir() or {p.name for p in out.iterdir()} - {"runs"}):
+        own = {"runs", PRICES}  # prices may be measured before the first run
+        if out.exists() and (not out.is_dir() or {p.name for p in out.iterdir()} - own):
             raise UserError(
                 f"a new or empty folder for the study at {out}",
                 "one that holds other things",

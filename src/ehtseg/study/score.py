@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import csv
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
+from torch import nn
 
 from ehtseg.learning.baselines import BASELINES, Predictor
 from ehtseg.learning.calibration import at_temperature, reliability, scaled, tally
@@ -30,17 +31,36 @@ Pictures = dict[str, Array]  # small examples by file name, uint8 (h, w) or (h, 
 EXAMPLE_SIZE = 256  # pixels along a side of an example
 
 
-def score_net(run: RunFolder, place: Place, frames: Frames) -> tuple[Tables, Array]:
+@dataclass(frozen=True, slots=True)
+class Engines:
+    """The networks of a finished run, built once for all places."""
+
+    last: TorchEngine
+    best: TorchEngine | None  # of the best epoch on validation; None where it is the last one
+
+
+def engines_of(run: RunFolder) -> Engines:
+    """A run's networks, at the precision of its training."""
+    files = run.facts["files"]
+    if files["best.safetensors"] == files["last.safetensors"]:
+        return Engines(engine_of(run), None)
+    recipe = make_recipe(run.recipe.model_dump(), {"fit": {"checkpoint": "best"}})
+    return Engines(engine_of(run), engine_of(replace(run, recipe=recipe)))
+
+
+def score_net(
+    run: RunFolder, engines: Engines, place: Place, frames: Frames
+) -> tuple[Tables, Array]:
     """The rows of a finished run at one place, and its probabilities of the middle frame."""
     dataset, indices = frames
     sheet = net_sheet(run.threshold, THRESHOLDS)
     temperature = float(run.facts["temperature"])
     example = np.empty(0)
-    for i, _, truth, probability in look(engine_of(run), dataset, indices, run.recipe.data.size):
+    for i, _, truth, probability in look(engines.last, dataset, indices, run.recipe.data.size):
         sheet.note(named(dataset, i, place), probability, truth)
         sheet.rows[-1] |= _at_thresholds(sheet) | _calibrated(probability, truth, temperature)
         example = probability if i == middle(indices) else example
-    for row, scores in zip(sheet.rows, _best(run, sheet.rows, frames), strict=True):
+    for row, scores in zip(sheet.rows, _best(run, engines, sheet.rows, frames), strict=True):
         row |= scores
     found = summarise([sheet], place.frames, {"warnings": [], "temperature": temperature})
     diagrams = {1.0: sheet.pixels, temperature: scaled(sheet.pixels, temperature)}
@@ -83,11 +103,11 @@ def fit_baselines(dataset: Dataset, split: Split) -> dict[str, Predictor]:
     return {name: fit(map(dataset.read, split.train)) for name, fit in BASELINES.items()}
 
 
-def run_tables(run: RunFolder, seconds_scoring: float) -> Tables:
+def run_tables(run: RunFolder, net: nn.Module, seconds_scoring: float) -> Tables:
     """What a finished run folder says of itself: rows of runs.csv, curves.csv and timings.csv."""
     with open(run.path / "history.csv", newline="", encoding="utf-8") as file:
         history = [{name: float(x) for name, x in row.items()} for row in csv.DictReader(file)]
-    net, facts = run.net(), run.facts
+    facts = run.facts
     row = {
         "status": "done",
         "epochs": facts["epochs_done"],
@@ -156,16 +176,13 @@ def _calibrated(probability: Array, truth: Array, temperature: float) -> dict[st
 
 
 def _best(
-    run: RunFolder, rows: Sequence[Mapping[str, Any]], frames: Frames
+    run: RunFolder, engines: Engines, rows: Sequence[Mapping[str, Any]], frames: Frames
 ) -> Iterator[dict[str, float]]:
     """Dice and IoU of each frame by the weights of the best epoch on validation."""
-    files = run.facts["files"]
-    if files["best.safetensors"] == files["last.safetensors"]:
+    if engines.best is None:
         yield from ({"dice_best": row["dice"], "iou_best": row["iou"]} for row in rows)
         return
-    recipe = make_recipe(run.recipe.model_dump(), {"fit": {"checkpoint": "best"}})
-    engine = engine_of(replace(run, recipe=recipe))
-    for _, _, truth, probability in look(engine, *frames, run.recipe.data.size):
+    for _, _, truth, probability in look(engines.best, *frames, run.recipe.data.size):
         counts = counts_of(probability >= PRIMARY, truth)
         yield {"dice_best": dice(counts), "iou_best": iou(counts)}
 

@@ -151,6 +151,19 @@ def contrast(first: Table, second: Table) -> Contrast:
     )
 
 
+def contrast_where_shared(first: Table | None, second: Table | None) -> Contrast | None:
+    """Compare two rows; None where one has no scores, or they share no unit and seed.
+
+    A study that is carried out in part may have them so.
+    """
+    if first is None or second is None:
+        return None
+    shared = all(set(one) & set(other) for one, other in (
+        (first.units, second.units), (first.seeds, second.seeds),
+    ))  # fmt: skip
+    return contrast(first, second) if shared else None
+
+
 def family(contrasts: Mapping[str, Contrast]) -> dict[str, Contrast]:
     """The contrasts that were planned together, each with its p corrected after Holm."""
     corrected = holm([each.p for each in contrasts.values()])

@@ -21,6 +21,7 @@ from ehtseg.study.ledger import Record, lock_of, record_folder, run_folder, writ
 from ehtseg.study.results import BASELINES, as_text
 from ehtseg.study.score import (
     Pictures,
+    engines_of,
     example_name,
     fit_baselines,
     joined,
@@ -89,15 +90,16 @@ def _training(task: Task) -> Record:
     split = split_of(run, task.data)
     trained = train(training_frames(run, task.data), run.recipe, run_folder(task.out, key))
     started = time.perf_counter()
+    engines = engines_of(trained)
     parts, pictures = [], {}
     for place in run.score:
         frames = frames_at(place, split, task.data)
-        tables, probability = score_net(trained, place, frames)
+        tables, probability = score_net(trained, engines, place, frames)
         parts.append(tables)
         if run.seed == 0:
             name = example_name(place, frames, key)
             pictures[name] = shrunk(probability)
-    parts.append(run_tables(trained, time.perf_counter() - started))
+    parts.append(run_tables(trained, engines.last.net, time.perf_counter() - started))
     return Record(joined(parts), pictures)
 
 

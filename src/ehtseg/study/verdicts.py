@@ -17,7 +17,7 @@ from ehtseg.study.found import Found, twins
 from ehtseg.study.intervals import Interval, rate_difference, wilson
 from ehtseg.study.levels import Row, label
 from ehtseg.study.results import select
-from ehtseg.study.statistics import Contrast, contrast, verdict
+from ehtseg.study.statistics import Contrast, contrast_where_shared, verdict
 from ehtseg.study.words import DESCRIPTIVE, conclude, say_interval, say_rate
 
 COLLAPSED = 0.5  # a run whose Dice stays below it at every threshold has collapsed
@@ -143,8 +143,7 @@ def _pairs(found: Found) -> Iterator[tuple[str, str, str]]:
 
 
 def _contrast(found: Found, place: str, first: str, second: str, score: str) -> Contrast | None:
-    one, other = (found.table(row, place, score) for row in (first, second))
-    return contrast(one, other) if one and other else None
+    return contrast_where_shared(*(found.table(row, place, score) for row in (first, second)))
 
 
 def _better(found: Found) -> Iterator[Case]:
