@@ -13,6 +13,7 @@ from lightning_fabric import Fabric
 
 from ehtseg.learning.batches import Batch, TrainingFrames, epoch_batches, images_per_epoch
 from ehtseg.learning.evaluate import look
+from ehtseg.learning.gradients import with_fast_gradients
 from ehtseg.learning.losses import Loss, make_loss, sum_over_outputs
 from ehtseg.learning.optimiser import learning_rate, make_optimiser
 from ehtseg.learning.scores import Pair, dice, iou, mean_at, score_images
@@ -46,6 +47,7 @@ class Training:
         fit, device = recipe.fit, resolved["device"]
         self.loss: Loss = make_loss(fit)
         self.net = net if device == "mps" else net.to(memory_format=torch.channels_last)
+        with_fast_gradients(self.net)
         self.fabric = fabric(device, resolved["precision"])
         self.model, self.optimiser = self.fabric.setup(self.net, make_optimiser(self.net, fit))
         draws = images_per_epoch(fit, len(self.frames))

@@ -13,13 +13,20 @@ from ehtseg.study.intervals import interval
 from ehtseg.study.statistics import Table, difference
 
 COPIES = ("mean_mask", "nearest_mask")
+PLAIN = "threshold"
 
-Shown = Literal["nothing", "not told from a copy", "more than a copy", "no opponent was scored"]
+Shown = Literal[
+    "nothing",  # a copied mask is as good
+    "no more than a threshold",
+    "not told from opponents",
+    "more than opponents",
+    "no opponent was scored",
+]
 
 
 @dataclass(frozen=True, slots=True)
 class Standing:
-    """A row at a place: its Dice minus that of each copied mask, and what it has shown by it."""
+    """A row at a place: its Dice minus that of each opponent, and what it has shown by it."""
 
     gaps: dict[str, float]  # by opponent
     shown: Shown
@@ -28,37 +35,32 @@ class Standing:
     @property
     def words(self) -> str:
         """What it has shown, and of how much that holds."""
-        if self.shown == "more than a copy" and self.units == 1:
+        if self.shown == "more than opponents" and self.units == 1:
             return f"{self.shown}, here"
         return self.shown
 
 
 def standing(found: Found, row: str, place: str) -> Standing:
-    """Hold a row against the copied masks.
+    """Hold a row against the copied masks and the threshold.
 
-    It has shown nothing where one of them is as good; with several units its lead has to be
-    larger than chance (interval above 0).
+    It has shown nothing where a copy is as good, and no more than a threshold where that is; with
+    several units its lead has to be larger than chance (interval above 0).
     """
     scores = found.table(row, place)
     gaps: dict[str, float] = {}
     sure = True
-    for model in COPIES:
+    for model in (*COPIES, PLAIN):
         opponent = found.opponent(row, place, model)
         if scores is not None and opponent is not None:
             known = interval(difference(scores, opponent).values)
             gaps[model] = known.estimate
             sure = sure and not known.low <= 0
-    shown: Shown = "more than a copy" if sure else "not told from a copy"
-    if any(gap <= 0 for gap in gaps.values()):
-        shown = "nothing"
-    return Standing(
-        gaps, shown if gaps else "no opponent was scored", len(scores.units) if scores else 0
-    )
+    return Standing(gaps, _shown(gaps, sure), len(scores.units) if scores else 0)
 
 
-def shown_nothing(found: Found, place: str) -> list[str]:
-    """The rows that do not beat a copied mask at a place."""
-    return [row for row in found.rows if standing(found, row, place).shown == "nothing"]
+def shown(found: Found, place: str, what: Shown) -> list[str]:
+    """The rows that have shown this much at a place."""
+    return [row for row in found.rows if standing(found, row, place).shown == what]
 
 
 def opponent_of(
@@ -73,3 +75,13 @@ def opponent_of(
         return None
     chosen = [each.values[[each.units.index(u) for u in units]].mean(axis=1) for each in known]
     return Table(tuple(units), (0,), np.mean(chosen, axis=0)[:, None])
+
+
+def _shown(gaps: dict[str, float], sure: bool) -> Shown:
+    if not gaps:
+        return "no opponent was scored"
+    if any(gap <= 0 for model, gap in gaps.items() if model in COPIES):
+        return "nothing"
+    if gaps.get(PLAIN, 1.0) <= 0:
+        return "no more than a threshold"
+    return "more than opponents" if sure else "not told from opponents"

@@ -35,8 +35,9 @@ SENTENCE = (
 )
 CONFOUNDED = (
     "In the paper's table the networks with pretrained layers also differ from the U-Net trained "
-    "from scratch in depth, width, batch norm and number of epochs. C1 to C3 therefore ask for the "
-    "same architecture from random weights, as in the studies controls and dsb2018."
+    "from scratch in the number of epochs and, as the table is rebuilt here, in depth, width and "
+    "batch norm. C1 to C3 therefore ask for the same architecture from random weights, as in the "
+    "studies controls and dsb2018."
 )
 
 
@@ -48,8 +49,8 @@ def contrast_section(found: Found) -> list[Section]:
     stand_ins = [(one + STAND_IN, other + STAND_IN) for one, other in planned]
     intro = (
         "First row minus second row in Dice at threshold 0.5, last epoch, paired by "
-        f"{found.unit} and training. p is corrected after Holm over the contrasts of a place; "
-        f"“equal” means a difference shown to be smaller than {MARGIN} (two one-sided tests)."
+        f"{found.unit} and training. p is corrected after Holm over the planned contrasts of a "
+        f"place, those among them that could not be tested yet; “equal” means a difference shown to be smaller than {MARGIN} (two one-sided tests)."
     )
     apart = "Rows from random weights for want of ImageNet weights"
     blocks: list[Block] = [intro]
@@ -99,13 +100,13 @@ def claim_section(found: Found, judged: Sequence[Claim]) -> Section:
 
 
 def contrasts_at(tables: Mapping[str, Table | None], pairs: Sequence[Pair]) -> dict[Pair, Contrast]:
-    """The contrasts whose rows both have scores, corrected as one family."""
+    """The contrasts whose rows both have scores, corrected as one family with those that lack."""
     compared = {}
     for pair in pairs:
         found = contrast_where_shared(*(tables.get(row) for row in pair))
         if found is not None:
             compared[pair] = found
-    corrected = family({"\t".join(pair): each for pair, each in compared.items()})
+    corrected = family({"\t".join(pair): each for pair, each in compared.items()}, len(pairs))
     return {pair: corrected["\t".join(pair)] for pair in compared}
 
 
@@ -121,18 +122,22 @@ def across(found: Found, row: str) -> Table | None:
     return Table(units, seeds, np.concatenate(chosen))
 
 
-def tally_of(compared: Mapping[Pair, Contrast], unit: str) -> str:
-    """The contrasts of a place as one sentence; nothing where there are none."""
-    units = max((each.units for each in compared.values()), default=0)
+def tally_of(compared: Mapping[Pair, Contrast], planned: int, unit: str) -> str:
+    """The contrasts of a place as one sentence; nothing where none was planned."""
+    if not compared:
+        return f"None of {planned} planned contrasts could be tested." if planned else ""
+    units = max(each.units for each in compared.values())
     if units < 2:
-        return f"One {unit} decides no contrast." if units else ""
+        return f"One {unit} decides no contrast."
     verdicts = [verdict(each) for each in compared.values()]
     words = {
         "higher": "higher", "lower": "lower", "equal": f"equal to within {MARGIN}",
         "open": f"not distinguishable with {units} {unit}s",
     }  # fmt: skip
     told = [f"{verdicts.count(name)} {word}" for name, word in words.items() if name in verdicts]
-    return f"Of {len(verdicts)} planned contrasts {', '.join(told)}."
+    lost = planned - len(verdicts)
+    told += [f"{lost} not tested, for want of runs"] if lost else []
+    return f"Of {planned} planned contrasts {', '.join(told)}."
 
 
 def _overview(found: Found, pairs: Sequence[Pair], name: str, title: str) -> tuple[Block, ...]:
@@ -176,7 +181,8 @@ def _family(
     columns = ("in words", "difference", "SD of units", "SD of seeds", "test", "p", "p, Holm")
     units = max((each.units for each in compared.values()), default=0)
     spread = "SD: of the differences, between units and between seeds."
-    note = " ".join([spread, *cautions(units, found.unit)])
+    seeds = min((each.seeds for each in compared.values()), default=0)
+    note = " ".join([spread, *cautions(units, seeds, found.unit)])
     return table(f"contrasts_{name}", title, columns, lines, note, words=("in words",))
 
 

@@ -164,10 +164,14 @@ def contrast_where_shared(first: Table | None, second: Table | None) -> Contrast
     return contrast(first, second) if shared else None
 
 
-def family(contrasts: Mapping[str, Contrast]) -> dict[str, Contrast]:
-    """The contrasts that were planned together, each with its p corrected after Holm."""
-    corrected = holm([each.p for each in contrasts.values()])
-    pairs = zip(contrasts.items(), corrected, strict=True)
+def family(contrasts: Mapping[str, Contrast], planned: int) -> dict[str, Contrast]:
+    """Contrasts of a family, each with its p corrected after Holm.
+
+    The family is as large as it was planned: contrasts that could not be tested count as p = 1.
+    """
+    untested = [1.0] * (planned - len(contrasts))
+    corrected = holm([*(each.p for each in contrasts.values()), *untested])
+    pairs = zip(contrasts.items(), corrected[: len(contrasts)], strict=True)
     return {name: replace(each, p_holm=float(p)) for (name, each), p in pairs}
 
 

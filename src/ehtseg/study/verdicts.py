@@ -35,7 +35,7 @@ class Case:
 
     holds: Holds
     sentence: str
-    decides: bool = True  # False: too few independent units, the numbers describe only these
+    decides: bool = True  # False: too few units or trainings, the numbers describe only these
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,7 +68,10 @@ class Claim:
         if not self.cases:
             return "This study has no rows that test it."
         if not deciding:
-            return f"Fewer than {DESCRIPTIVE} independent units: the numbers describe only these."
+            return (
+                f"Fewer than {DESCRIPTIVE} independent units, or one training of a row: the "
+                "numbers describe only these."
+            )
         if len(deciding) == 1:
             return deciding[0].sentence
         left = len(deciding) - held - failed
@@ -153,9 +156,7 @@ def _better(found: Found) -> Iterator[Case]:
             words = f"{place}: {conclude(compared, first, second, found.unit)}"
             equal = verdict(compared) == "equal" and not compared.difference.low > 0
             fails = compared.difference.high < 0 or equal
-            yield Case(
-                _sign(compared.difference.low > 0, fails), words, compared.units >= DESCRIPTIVE
-            )
+            yield Case(_sign(compared.difference.low > 0, fails), words, _decides(compared))
 
 
 def _sooner(found: Found) -> Iterator[Case]:
@@ -198,7 +199,7 @@ def _more_certain(found: Found) -> Iterator[Case]:
             f"{say_interval(undecided.difference)}{beside}, calibration error "
             f"{say_interval(ece.difference)}; units ({found.unit}s): {undecided.units}."
         )
-        yield Case(_sign(holds, fails), sentence, undecided.units >= DESCRIPTIVE)
+        yield Case(_sign(holds, fails), sentence, _decides(undecided))
 
 
 def _rescued(found: Found) -> Iterator[Case]:
@@ -218,6 +219,11 @@ def _rescued(found: Found) -> Iterator[Case]:
         )
         first_case = name == next(iter(settings))
         yield Case(_sign(gap.low > 0, gap.high < 0), sentence, first_case)
+
+
+def _decides(compared: Contrast) -> bool:
+    """Whether there are units and trainings enough to speak of others than these."""
+    return compared.units >= DESCRIPTIVE and compared.seeds > 1
 
 
 def _sign(holds: bool, fails: bool) -> Holds:

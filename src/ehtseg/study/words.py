@@ -8,10 +8,7 @@ from ehtseg.study.intervals import Interval
 from ehtseg.study.statistics import (
     ALPHA,
     MARGIN,
-    Averages,
     Contrast,
-    effective_count,
-    lag_one,
     verdict,
 )
 
@@ -33,7 +30,8 @@ def say_interval(found: Interval, digits: int = 4) -> str:
 def conclude(found: Contrast, first: str, second: str, unit: str = "recording") -> str:
     """What may be said of two rows, with what has to be kept in mind about so few units."""
     said = say_contrast(found, first, second, unit)
-    return said if found.units < 2 else " ".join([said, *cautions(found.units, unit)])
+    careful = cautions(found.units, found.seeds, unit)
+    return said if found.units < 2 else " ".join([said, *careful])
 
 
 def say_contrast(found: Contrast, first: str, second: str, unit: str = "recording") -> str:
@@ -53,45 +51,22 @@ def say_contrast(found: Contrast, first: str, second: str, unit: str = "recordin
     }[verdict(found)]
 
 
-def cautions(units: int, unit: str = "recording") -> list[str]:
-    """What has to be kept in mind about contrasts of so few units.
+def cautions(units: int, seeds: int, unit: str = "recording") -> list[str]:
+    """What has to be kept in mind about contrasts of so few units and trainings.
 
-    >>> cautions(8)
+    >>> cautions(8, seeds=3)
     ['Descriptive: fewer than 10 recordings decide nothing.']
+    >>> cautions(100, seeds=1, unit="image")
+    ['One training of a row decides nothing: another one may differ by as much.']
     """
     said = []
     if 2 ** (1 - units) >= ALPHA:
         said.append(f"With {_counted(units, unit)} no test can reach p < {ALPHA}.")
     if units < DESCRIPTIVE:
         said.append(f"Descriptive: fewer than {DESCRIPTIVE} {unit}s decide nothing.")
+    if seeds < 2:
+        said.append("One training of a row decides nothing: another one may differ by as much.")
     return said
-
-
-def say_frames(series: list[float]) -> str:
-    """What the frames of one recording are worth, from a score that was measured on each in order.
-
-    >>> say_frames([0.9 + 0.001 * i for i in range(100)])
-    '100 frames with a lag-1 correlation of 1.00 carry as much as 1 independent one.'
-    """
-    rho = lag_one(series)
-    worth = _two_digits(effective_count(len(series), rho))
-    ones = "one" if worth == "1" else "ones"
-    return (
-        f"{len(series)} frames with a lag-1 correlation of {rho:.2f} carry as much as "
-        f"{worth} independent {ones}."
-    )
-
-
-def say_averages(found: Averages) -> str:
-    """One score, averaged in three ways.
-
-    >>> say_averages(Averages(0.9, 0.85, 0.91, 100, 4))
-    '0.9000 per image (100), 0.8500 per recording (4), 0.9100 pooled'
-    """
-    return (
-        f"{found.per_image:.4f} per image ({found.images}), "
-        f"{found.per_recording:.4f} per recording ({found.recordings}), {found.pooled:.4f} pooled"
-    )
 
 
 def say_rate(found: Interval, what: str) -> str:
@@ -145,7 +120,3 @@ def _p(found: Contrast) -> str:
 
 def _counted(n: int, unit: str) -> str:
     return f"{n} {unit}" if n == 1 else f"{n} {unit}s"
-
-
-def _two_digits(x: float) -> str:
-    return f"{x:.0f}" if x >= 10 or x == round(x) else f"{x:.1f}"
