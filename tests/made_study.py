@@ -101,7 +101,9 @@ class Story:
             }  # fmt: skip
             mended = {f"{name}_calibrated": value / 2 for name, value in certain.items()}
             same = {
-                f"dice{at}": counted["dice"] for at in ("_at_chosen", "_at_0.4", "_at_0.9", "_best")
+                f"{score}{at}": counted[score]
+                for score in ("dice", "iou")
+                for at in ("_at_chosen", "_at_0.4", "_at_0.9", "_best")
             }
             yield {**where, "model": NET, **counted, **certain, **mended, **same}
 

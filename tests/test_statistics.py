@@ -42,7 +42,7 @@ from ehtseg.study.statistics import (
     units_needed,
     verdict,
 )
-from ehtseg.study.words import about, conclude, say_frames, say_interval, say_rate
+from ehtseg.study.words import about, conclude, say_interval, say_rate
 
 Array = np.ndarray
 Population = Callable[[np.random.Generator, int, int], Array]
@@ -338,10 +338,12 @@ def test_a_contrast_holds_all_numbers() -> None:
 
 def test_a_family_shares_its_errors() -> None:
     one = paired(np.array([[0.02], [0.01], [0.03], [0.02], [0.01], [0.04]]))
-    both = family({"a": one, "b": one})
+    both = family({"a": one, "b": one}, planned=2)
     assert both["a"].p_holm == both["b"].p_holm == 4 / 64
     assert verdict(both["a"]) == "open"
     assert "p = 0.062 after Holm" in conclude(both["a"], "A", "B")
+    in_part = family({"a": one, "b": one}, planned=5)
+    assert in_part["a"].p_holm == 5 * 2 / 64, "what was planned and not tested counts"
 
 
 def test_words_follow_from_numbers() -> None:
@@ -353,6 +355,8 @@ def test_words_follow_from_numbers() -> None:
     assert f"{wanted} would be needed" in said
     assert said.endswith("Descriptive: fewer than 10 recordings decide nothing.")
     assert "no test can reach" not in said
+    assert "One training of a row decides nothing" in said
+    assert "One training" not in conclude(paired(values + np.array([0.0, 0.1])), "A", "B")
     assert "With 5 recordings no test can reach p < 0.05." in conclude(paired(values[:5]), "A", "B")
 
 
@@ -379,11 +383,10 @@ def test_words_for_one_unit_and_for_no_difference() -> None:
     assert verdict(none) == "equal"
 
 
-def test_words_for_rates_frames_and_intervals() -> None:
+def test_words_for_rates_and_intervals() -> None:
     assert say_rate(wilson(3, 10), "runs collapsed") == (
         "3 of 10 runs collapsed (30 %, 95 % interval 11 to 60 %)"
     )
-    assert "independent" in say_frames(list(autoregression(0.9, 100, rng())))
     assert (
         say_interval(Interval(0.5, math.nan, math.nan, 1, "")) == "0.5000 (one unit: no interval)"
     )

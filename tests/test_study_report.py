@@ -175,7 +175,7 @@ def test_twins_differ_in_their_weights_alone() -> None:
 
 
 @pytest.mark.parametrize(
-    ("dice", "shown"), [(0.98, "nothing"), (0.99, "nothing"), (0.991, "more than a copy")]
+    ("dice", "shown"), [(0.98, "nothing"), (0.99, "nothing"), (0.991, "more than opponents")]
 )
 def test_a_row_that_does_not_beat_the_mean_mask_has_shown_nothing(
     dice: float, shown: str, tmp_path: Path
@@ -187,9 +187,74 @@ def test_a_row_that_does_not_beat_the_mean_mask_has_shown_nothing(
     assert held.gaps["mean_mask"] == pytest.approx(dice - 0.99)
 
 
+def test_a_row_below_the_threshold_is_told_to_be(tmp_path: Path) -> None:
+    study = small(table1, "U-Net, focal", "U-Net, BCE")
+    copies = {"mean_mask": 0.2, "nearest_mask": 0.2, "threshold": 0.85}
+    story = Story(study, constant(FILM), lambda model, place: copies[model], recordings={STILLS: 3})
+    found = seen(story, tmp_path)
+    held = standing(found, "U-Net, focal", OHW)
+    assert held.shown == "no more than a threshold"
+    assert held.gaps["threshold"] == pytest.approx(FILM[OHW] - 0.85)
+    with in_style():
+        document = document_of(found, tmp_path)
+    (said,) = (p for p in points(document) if p.startswith(OHW))
+    assert "2 of 2 beat it, but not a threshold without a network" in said
+    (scores,) = (t for t in document.each(Table) if t.name == "scores_eht_ohw_all")
+    assert scores.lines[0].values["minus_threshold"] == pytest.approx(FILM[OHW] - 0.85)
+
+
+def points(document: Document) -> list[str]:
+    """The sentences of its lists."""
+    blocks = [block for section in document.sections for block in section.blocks]
+    return [each for block in blocks if isinstance(block, Points) for each in block.sentences]
+
+
+def test_what_is_there_in_part_is_said_first_and_its_contrasts_are_those_that_were_planned(
+    tmp_path: Path,
+) -> None:
+    not_run = {(run.row, run.seed): ("failed", "") for run in table1.plan() if run.seed or run.row
+               in ("ResNet-50, BCE, frozen", "VGG-16, BCE, frozen")}  # fmt: skip
+    story = Story(table1, constant(FILM), lost=not_run, images=3, recordings={STILLS: 3})
+    found = seen(story, tmp_path)
+    with in_style():
+        document = document_of(found, tmp_path)
+    said = points(document)
+    assert "In part: 9 of 33 planned runs have scores, 0 to 1 of 3 trainings a row" in said[3]
+    (stills,) = (each for each in said if each.startswith(STILLS))
+    assert "Of 7 planned contrasts" in stills
+    assert "2 not tested, for want of runs" in stills
+    assert len([each for each in said if each.startswith("Not tested, for want of runs")]) == 2
+    notes = [t.note for t in document.each(Table) if t.name.startswith("contrasts_")]
+    assert any("One training of a row decides nothing" in note for note in notes)
+
+
+def test_one_training_of_a_row_supports_no_claim(tmp_path: Path) -> None:
+    lost = {(row, seed): ("failed", "") for row in (BETTER, WORSE) for seed in (1, 2, 3, 4)}
+    c1 = claim(seen(pair_of_images(0.1, 0.01, lost=lost), tmp_path), "C1")
+    assert (c1.outcome, c1.cases[0].holds, c1.cases[0].decides) == ("cannot tell", "holds", False)
+
+
+def test_scores_are_averaged_in_three_ways(tmp_path: Path) -> None:
+    def dice(row: str, seed: int, place: str, image: int) -> float:
+        return 0.8 if image == 0 else 0.5  # the first of four images is a recording of its own
+
+    study = small(table1, "U-Net, focal")
+    story = Story(study, dice, images=4, recordings={STILLS: 3})
+    with in_style():
+        document = document_of(seen(story, tmp_path), tmp_path)
+    (found,) = (t for t in document.each(Table) if t.name == "averages_eht_fibrotug_stills_all")
+    assert [line.values["row"] for line in found.lines][1:] == list(found_module.OPPONENTS.values())
+    values = found.lines[0].values
+    per_recording = (0.65 + 0.5 + 0.5) / 3  # images 0 and 3, 1, 2
+    assert values["dice_per_image"] == pytest.approx(0.575)
+    assert values["dice_per_recording"] == pytest.approx(per_recording)
+    assert values["dice_pooled"] == pytest.approx(0.575), "masks of equal size"
+    assert (values["images"], values["recordings"]) == (4, 3)
+
+
 def test_with_several_units_a_lead_has_to_be_larger_than_chance(tmp_path: Path) -> None:
     story = pair_of_images(noise=3.0, opponent=lambda model, place: 0.84)
-    assert standing(seen(story, tmp_path), WORSE, "dsb2018 test").shown != "more than a copy"
+    assert standing(seen(story, tmp_path), WORSE, "dsb2018 test").shown != "more than opponents"
 
 
 def test_each_place_is_a_family_and_scores_of_places_are_never_mixed(tmp_path: Path) -> None:

@@ -18,8 +18,8 @@ from ehtseg.reporting.study_page import write_document
 from ehtseg.study.convergence import GOOD
 from ehtseg.study.found import Found, found_in
 from ehtseg.study.levels import label
-from ehtseg.study.opponents import shown_nothing
-from ehtseg.study.plan import SCALES, Study
+from ehtseg.study.opponents import shown
+from ehtseg.study.plan import SCALES, STAND_IN, Study
 from ehtseg.study.report_cells import slug
 from ehtseg.study.report_contrasts import claim_section, contrast_section, contrasts_at, tally_of
 from ehtseg.study.report_designs import leakage_in_short, level_sections
@@ -39,7 +39,8 @@ HOW = (
     "(units, then seeds) from 20; none from one unit. Shares of runs: Wilson; their differences: "
     "Newcombe.",
     "Tests of contrasts: all flips of signs up to 15 units, else Wilcoxon, paired by unit; Holm "
-    "over the contrasts of a place; equality by two one-sided tests at 0.005.",
+    "over the planned contrasts of a place; equality by two one-sided tests at 0.005. An interval "
+    "of few units may reach beyond what a score can be.",
     f"Steps to a validation Dice of {GOOD}: first epoch that shows it; runs that never do are "
     "censored at the end of their budget.",
     "runs.csv, results.csv, curves.csv, thresholds.csv and reliability.csv hold every number that "
@@ -101,13 +102,11 @@ def _short(found: Found, judged: tuple[Claim, ...]) -> Section:
         f"Asked: {found.study.outcome}.",
         f"Expected, written down before any result: {found.study.expected}",
         _scale_in_short(found),
+        *_progress_in_short(found),
     )
     said = [*rivals_in_short(found), *leakage_in_short(found)]
     said += [_place_in_short(found, place) for place in found.places]
     said += [f"{each.name} ({each.text[:-1]}): {each.outcome}. {each.reason}" for each in judged]
-    lost = found.missing()
-    if lost:
-        said.append(f"Planned runs without scores: {len(lost)}; they are listed at the end.")
     if found.stand_ins:
         said.append(
             f"{len(found.stand_ins)} rows ran from random weights, because ImageNet weights could "
@@ -125,18 +124,40 @@ def _scale_in_short(found: Found) -> str:
     return f"{told}, unless the design says otherwise; the paper's sizes are not printed."
 
 
+def _progress_in_short(found: Found) -> list[str]:
+    """What part of the plan the numbers stand on; nothing where it is all of it."""
+    lost, plan = len(found.missing()), found.study.plan(found.scale)
+    if not lost:
+        return []
+    trainings = {
+        row: len(found.runs(row)["key"]) + len(found.runs(row + STAND_IN)["key"])
+        for row in found.planned
+    }
+    few, many = min(trainings.values()), max(trainings.values())
+    said = f"{few}" if few == many else f"{few} to {many}"
+    return [
+        f"In part: {len(plan) - lost} of {len(plan)} planned runs have scores, {said} of "
+        f"{len(plan) // len(found.planned)} trainings a row; the others are listed at the end, and "
+        "may change what is said here."
+    ]
+
+
 def _place_in_short(found: Found, place: str) -> str:
     """What the rows have shown at a place, and what its contrasts decide."""
-    idle, planned = shown_nothing(found, place), found.study.contrasts
+    idle, plain = shown(found, place, "nothing"), shown(found, place, "no more than a threshold")
     told = (
         f"{len(idle)} of {len(found.rows)} rows have shown nothing, for they do not beat a copied "
-        "training mask."
+        "training mask"
         if idle
-        else "every row beats a copied training mask."
+        else "every row beats a copied training mask"
     )
-    pairs = [(label(one), label(other)) for one, other in planned]
+    if plain:
+        told += (
+            f"; {len(plain)} of {len(found.rows)} beat it, but not a threshold without a network"
+        )
+    pairs = [(label(one), label(other)) for one, other in found.study.contrasts]
     compared = contrasts_at({row: found.table(row, place) for row in found.rows}, pairs)
-    return f"{place}: {told} {tally_of(compared, found.unit)}".strip()
+    return f"{place}: {told}. {tally_of(compared, len(pairs), found.unit)}".strip()
 
 
 def _missing_section(found: Found) -> Section:

@@ -50,7 +50,8 @@ def contrast_section(found: Found) -> list[Section]:
     intro = (
         "First row minus second row in Dice at threshold 0.5, last epoch, paired by "
         f"{found.unit} and training. p is corrected after Holm over the planned contrasts of a "
-        f"place, those among them that could not be tested yet; “equal” means a difference shown to be smaller than {MARGIN} (two one-sided tests)."
+        "place, those among them that could not be tested yet; “equal” means a difference shown "
+        f"to be smaller than {MARGIN} (two one-sided tests)."
     )
     apart = "Rows from random weights for want of ImageNet weights"
     blocks: list[Block] = [intro]

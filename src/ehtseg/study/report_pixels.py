@@ -86,7 +86,7 @@ def _threshold_blocks(found: Found, rows: Sequence[str], place: str) -> list[Blo
     lines = [_threshold_line(found, row, place, flat) for row, flat in flats.items()]
     columns = (
         "row", "best Dice", "at", "plateau", "width", "chosen", "Dice, chosen", "Dice at 0.4",
-        "Dice at 0.5", "Dice at 0.9",
+        "Dice at 0.5", "Dice at 0.9", "IoU at 0.4", "IoU at 0.5", "IoU at 0.9",
     )  # fmt: skip
     note = (
         f"Plateau: thresholds around the best one at which Dice lies within {PLATEAU} of it. "
@@ -150,7 +150,8 @@ def _diagrams(found: Found, row: str, place: str) -> list[Curve]:
 def _threshold_line(found: Found, row: str, place: str, flat: Plateau) -> Line:
     scores = {
         "Dice, chosen": "dice_at_chosen", "Dice at 0.4": "dice_at_0.4", "Dice at 0.5": "dice",
-        "Dice at 0.9": "dice_at_0.9",
+        "Dice at 0.9": "dice_at_0.9", "IoU at 0.4": "iou_at_0.4", "IoU at 0.5": "iou",
+        "IoU at 0.9": "iou_at_0.9",
     }  # fmt: skip
     tables = {name: found.table(row, place, score) for name, score in scores.items()}
     chosen = found.runs(row)["threshold"]

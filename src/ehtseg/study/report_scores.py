@@ -10,13 +10,14 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from ehtseg.learning.scores import Counts, Score, dice, iou
 from ehtseg.records import Array
 from ehtseg.reporting.document import Block, Line, Picture, Section, Tone, table
 from ehtseg.reporting.study_figures import distributions, forest
 from ehtseg.study.designs import PRINTED
 from ehtseg.study.found import OPPONENTS, Found
 from ehtseg.study.levels import label
-from ehtseg.study.opponents import COPIES, Standing, opponent_of, standing
+from ehtseg.study.opponents import Standing, opponent_of, standing
 from ehtseg.study.plan import STAND_IN
 from ehtseg.study.report_cells import (
     BRACKETS,
@@ -27,8 +28,11 @@ from ehtseg.study.report_cells import (
     slug,
     values_of,
 )
+from ehtseg.study.results import Columns, select
 from ehtseg.study.statistics import (
+    Averages,
     Table,
+    averages,
     effective_count,
     implied_sd,
     lag_one,
@@ -37,8 +41,14 @@ from ehtseg.study.statistics import (
 MANY_FRAMES = 10  # of one recording, from which their correlation can be told
 SHOWN = (
     "Last epoch, threshold 0.5 unless another is named; images of a recording are averaged first, "
-    f"trainings are repeats. {BRACKETS} Grey: opponents that have never seen a network; a row "
-    "that does not beat them has shown nothing."
+    f"trainings are repeats. {BRACKETS} Grey: opponents that have never seen a network. A row that "
+    "does not beat a copied training mask has shown nothing; one that does not beat the threshold, "
+    "no more than a line of code."
+)
+AVERAGED = (
+    "The same scores averaged in three ways: over images, over recordings (their images first; the "
+    "way of every other table), and of all pixels together, where large tissues count more. Means "
+    "over trainings."
 )
 
 
@@ -48,16 +58,17 @@ def paper_section(found: Found) -> list[Section]:
     if not printed or not found.places:
         return []
     notes = (
-        "The paper prints one training a row, scored on 100 frames of the film that it was "
-        "trained on; its images are not public. Its absolute values can therefore not be "
-        "confirmed here, only its contrasts.",
+        "The paper prints one number a row, of 100 test frames, without seeds or intervals, and "
+        "does not say whether these frames come from films that it trained on. Its images are not "
+        "public: its absolute values can be neither confirmed nor refuted here; how its rows "
+        "differ from each other can be looked at again.",
         "SD of Dice: what the printed pair of Dice and IoU gives away about the spread between "
-        "images (both are means over images, and IoU is a convex function of Dice).",
+        "images, if both are means over images (IoU is a convex function of Dice).",
     )
     own = found.places[0]
     columns = (
         "row", "Dice, paper", "IoU, paper", "SD of Dice, paper", f"Dice, {own}", f"IoU, {own}",
-        *(f"Dice, {place}" for place in found.places[1:]), "minus mean mask",
+        *(f"Dice, {place}" for place in found.places[1:]), f"minus mean mask, {own}",
     )  # fmt: skip
     lines = [_paper_line(found, row) for row in printed]
     lines += opponent_lines(found, _run(found, printed), width=4)
@@ -87,11 +98,11 @@ def opponent_lines(found: Found, rows: Sequence[str], width: int) -> list[Line]:
     lines = []
     for model, name in OPPONENTS.items():
         tables = [opponent_of(found, rows, place, model) for place in found.places]
-        iou = opponent_of(found, rows, found.places[0], model, "iou")
+        iou_here = opponent_of(found, rows, found.places[0], model, "iou")
         if any(each is not None for each in tables):
             first, *others = [score_cell(each) for each in tables]
             values = {f"dice, {p}": mean_of(t) for p, t in zip(found.places, tables, strict=True)}
-            shown = (name, *[NONE] * (width - 1), first, _short(iou, "IoU"), *others, NONE)
+            shown = (name, *[NONE] * (width - 1), first, _short(iou_here, "IoU"), *others, NONE)
             lines.append(Line(shown, {"row": name, **values}, "opponent"))
     return lines
 
@@ -102,18 +113,19 @@ def _run(found: Found, rows: Sequence[str]) -> list[str]:
 
 def _paper_line(found: Found, row: str) -> Line:
     own = found.places[0]
-    dice, iou = PRINTED[tuple(row.removesuffix(STAND_IN).split(", "))]
+    printed = PRINTED[tuple(row.removesuffix(STAND_IN).split(", "))]
     tables = [found.table(row, place) for place in found.places]
     held = standing(found, row, own)
-    missing = "random weights, below" if row + STAND_IN in found.stand_ins else "not run"
+    missing = "random\nweights, below" if row + STAND_IN in found.stand_ins else "not run"
     told = _held(held.gaps.get("mean_mask"), held.shown) if tables[0] is not None else missing
     first, *others = [score_cell(each) for each in tables]
     iou_here = found.table(row, own, "iou")
-    values = {"row": row, "dice_paper": dice, "iou_paper": iou, "sd_paper": implied_sd(dice, iou)}
+    values = {"row": row, "dice_paper": printed[0], "iou_paper": printed[1]}
+    values |= {"sd_paper": implied_sd(*printed)}
     values |= values_of(iou_here, f"iou, {own}")
     for place, each in zip(found.places, tables, strict=True):
         values |= values_of(each, f"dice, {place}")
-    paper = (row, f"{dice:.4f}", f"{iou:.4f}", f"{implied_sd(dice, iou):.3f}")
+    paper = (row, *(f"{score:.4f}" for score in printed), f"{implied_sd(*printed):.3f}")
     ours = (first, _short(iou_here, "IoU"), *others)
     return Line((*paper, *ours, told), {**values, "shown": told})
 
@@ -130,6 +142,7 @@ def _place_blocks(found: Found, place: str) -> list[Block]:
         else "Never trained on."
     )
     blocks: list[Block] = [about, *_score_table(found, rows, place, f"scores_{name}")]
+    blocks += _average_table(found, rows, place)
     marks = [mark_of(row, scores) for row in rows if (scores := found.table(row, place))]
     mean = math.nan
     for model, words in OPPONENTS.items():
@@ -171,7 +184,9 @@ def _score_table(
         }
         if tables["Dice"] is not None:
             lines.append(_score_line(opponent, tables, None, "opponent"))
-    columns = ("row", *scores, "minus mean mask", "minus nearest mask", "shown")
+    columns = (
+        "row", *scores, "minus mean mask", "minus nearest mask", "minus threshold", "shown",
+    )  # fmt: skip
     what = "Rows run from random weights, for want of ImageNet weights" if apart else "Scores"
     words = (columns[-1],)
     return table(name, f"{what}: {place}", columns, lines, "" if apart else SHOWN, words)
@@ -188,10 +203,44 @@ def _score_line(
     for column, scores in tables.items():
         values |= values_of(scores, column)
     if held is None:
-        return Line((name, *cells, NONE, NONE, NONE), values, tone)
-    gaps = {model: held.gaps.get(model) for model in COPIES}
+        return Line((name, *cells, *[NONE] * (len(OPPONENTS) + 1)), values, tone)
+    gaps = {model: held.gaps.get(model) for model in OPPONENTS}
     values |= {f"minus_{model}": gap for model, gap in gaps.items()} | {"shown": held.shown}
     return Line((name, *cells, *map(_held, gaps.values()), held.words), values, tone)
+
+
+def _average_table(found: Found, rows: Sequence[str], place: str) -> tuple[Block, ...]:
+    """Dice and IoU per image, per recording and pooled, of rows and opponents."""
+    groups = {row: found.images(row, place) for row in rows}
+    groups |= {
+        words: found.opponent_images(rows, place, model) for model, words in OPPONENTS.items()
+    }
+    lines = []
+    for name, images in groups.items():
+        if len(images["dice"]):
+            tone: Tone = "opponent" if name in OPPONENTS.values() else ""
+            lines.append(_average_line(name, images, tone))
+    kinds = ("per image", "per recording", "pooled")
+    columns = ("row", "images", "recordings", *(f"{s} {k}" for s in ("Dice", "IoU") for k in kinds))
+    title = f"Averages: {place}"
+    return table(f"averages_{slug(place)}", title, columns, lines, AVERAGED)
+
+
+def _average_line(name: str, images: Columns, tone: Tone) -> Line:
+    values: dict[str, object] = {"row": name}
+    for word, score in (("dice", dice), ("iou", iou)):
+        found = [_averages(select(images, key=key), score) for key in np.unique(images["key"])]
+        values |= {"images": found[0].images, "recordings": found[0].recordings}
+        for kind in ("per_image", "per_recording", "pooled"):
+            values[f"{word}_{kind}"] = float(np.mean([getattr(each, kind) for each in found]))
+    shown = (f"{x:.4f}" if isinstance(x, float) else str(x) for x in values.values())
+    return Line(tuple(shown), values, tone)
+
+
+def _averages(images: Columns, score: Score) -> Averages:
+    counted = zip(*(images[name].tolist() for name in ("tp", "fp", "fn", "tn")), strict=True)
+    counts = [Counts(*map(int, each)) for each in counted]
+    return averages(counts, images["recording"].tolist(), score)
 
 
 def _held(gap: float | None, shown: str = "") -> str:
@@ -222,9 +271,9 @@ def _distribution(found: Found, place: str) -> Picture:
     return Picture(f"images_{slug(place)}", title, figure, f"{note} {worth}".strip())
 
 
-def _by_image(dice: Array, image: Array) -> Array:
-    """The mean Dice of each image, by name, which in a film is the order in time."""
-    return np.array([dice[image == name].mean() for name in np.unique(image)])
+def _by_image(scores: Array, image: Array) -> Array:
+    """The mean score of each image, by name, which in a film is the order in time."""
+    return np.array([scores[image == name].mean() for name in np.unique(image)])
 
 
 def _worth(found: Found, place: str) -> str:

@@ -181,7 +181,8 @@ def _sooner(found: Found) -> Iterator[Case]:
             )
         else:
             holds = ratio.estimate < HALF and ratio.high < 1
-            yield Case(_sign(holds, ratio.low > HALF), sentence, found.unit == "image")
+            decides = found.unit == "image" and min(map(len, groups)) > 1
+            yield Case(_sign(holds, ratio.low > HALF), sentence, decides)
 
 
 def _more_certain(found: Found) -> Iterator[Case]:

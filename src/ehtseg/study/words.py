@@ -62,10 +62,10 @@ def cautions(units: int, seeds: int, unit: str = "recording") -> list[str]:
     said = []
     if 2 ** (1 - units) >= ALPHA:
         said.append(f"With {_counted(units, unit)} no test can reach p < {ALPHA}.")
-    if units < DESCRIPTIVE:
-        said.append(f"Descriptive: fewer than {DESCRIPTIVE} {unit}s decide nothing.")
     if seeds < 2:
         said.append("One training of a row decides nothing: another one may differ by as much.")
+    if units < DESCRIPTIVE:
+        said.append(f"Descriptive: fewer than {DESCRIPTIVE} {unit}s decide nothing.")
     return said
 
 
