@@ -220,6 +220,22 @@ def test_one_beat_is_a_row_but_no_rhythm() -> None:
     assert len(finding.accepted) == 1
 
 
+@pytest.mark.parametrize("n_beats", [2, 3])
+def test_two_or_three_beats_with_a_flat_top_are_alike(n_beats: int) -> None:
+    """Their highest frames stand anywhere on the top, as with the outline of a hard mask."""
+    tops = (
+        [0.24, 0.99, 0.99, 0.99, 1, 0.78, 0.56, 0.07],
+        [0.5, 0.99, 0.83, 1, 0.98, 0.97, 0.07],
+        [0.4, 1.01, 1, 0.99, 0.9],
+    )
+    x = np.zeros(20 * n_beats + 10)
+    for k, top in enumerate(tops[:n_beats]):
+        x[20 * k + 12 : 20 * k + 12 + len(top)] = top
+    x += np.random.default_rng(10_000).normal(0, 0.02, len(x))
+    finding = find_beats(np.arange(len(x)) / 30, x)
+    assert (finding.verdict, len(finding.accepted)) == ("beating", n_beats)
+
+
 def test_five_frames_a_second_cannot_tell_a_fast_rhythm() -> None:
     finding = find(regular_train(1.6, 5, 40, rise_s=0.2, tau_s=0.15))
     assert finding.verdict == "cannot tell"

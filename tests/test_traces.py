@@ -172,6 +172,30 @@ def test_traces_with_dropped_frames_are_compared_on_true_time():
     )
 
 
+def test_ends_of_hard_masks_that_jump_by_pixels_are_not_taken_for_quiet():
+    """In most frames they stand still; soft masks place them between pixels."""
+    length = 450.3 - 1.7 * twitching() - 0.02 * np.random.default_rng(1).random(900)
+    area = np.round(5e4 - 200 * twitching())
+    for um_per_px in (None, 4.0):
+        columns = {"area_px": area, "extent_px": np.round(length), "mid_width_px": length}
+        hard = traces.as_traces(TIME_S, columns, um_per_px)
+        soft = traces.as_traces(TIME_S, columns | {"area_px": area + 0.3}, um_per_px)
+        unit, factor = ("px", 1) if um_per_px is None else ("um", 4)
+        for name in (f"extent_{unit}", f"mid_width_{unit}"):
+            assert hard.jitter[name] == pytest.approx(factor * (2 / 12) ** 0.5)
+            assert soft.jitter[name] < hard.jitter[name]
+
+
+def test_a_better_trace_without_a_sign_is_not_called_worse():
+    rng = np.random.default_rng(5)
+    x, quiet = twitching(), rng.normal(0, 0.05, 900)
+    choice = choose_trace(
+        recording(contraction_px=5 * x + quiet * 4, displacement_px=5 * x + quiet)
+    )
+    assert choice is not None
+    assert "contraction_px has the best signal-to-noise of the traces with a sign" in choice.reason
+
+
 def test_any_record_of_numbers_and_words_can_be_collected():
     @dataclass
     class Row:

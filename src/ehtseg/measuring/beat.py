@@ -16,6 +16,7 @@ from scipy.signal import medfilt
 from ehtseg.measuring.levels import (
     crossing_s,
     frame_interval_s,
+    lowest_quarter,
     parabola_peak,
     rest_level,
     smoothed,
@@ -40,8 +41,7 @@ class Beat:
     """One candidate; times in s, levels in the unit of the trace, NaN where not to be had.
 
     `before_s` and `after_s` are the peaks on either side, or where the recording starts, stops or
-    pauses. The
-    relaxed level is the line `rest + drift_per_s * (t - onset_s)`; the peak is `amplitude` above.
+    pauses. The relaxed level is `rest + drift_per_s * (t - onset_s)`, the peak `amplitude` above.
     """
 
     index: int
@@ -134,7 +134,7 @@ def time_one(time_s: Array, x: Array, bounds_s: Array, peak_s: float) -> Beat:
     low_s, high_s = max(before_s, peak_s - reach_s), min(after_s, peak_s + reach_s)
     first, low, high = np.searchsorted(time_s, [before_s, low_s, high_s + 1e-9])
     top_s, top = parabola_peak(time_s[low:high], x[low:high])
-    rest = _lowest_quarter(x[first:high])
+    rest = lowest_quarter(x[first:high])
     draft = Beat(0, top_s, NAN, top_s, NAN, top - rest, rest=rest)
     draft = replace(draft, before_s=before_s, after_s=after_s)
     return _refined(time_s, x, _refined(time_s, x, draft))
@@ -205,7 +205,7 @@ def _refined(time_s: Array, x: Array, beat: Beat) -> Beat:
     """
     frames_s, y = own_frames(beat, time_s, x)
     up_s, up_y, down_s, down_y = limbs(beat, frames_s, y)
-    low = _lowest_quarter(y[frames_s < beat.peak_s])
+    low = lowest_quarter(y[frames_s < beat.peak_s])
     reach = 0.25 * (beat.amplitude - low)
     u50, rise_s = _rise(up_s, up_y, float(np.clip(0.0, low - reach, low + reach)))
     lowest_s = up_s[0] - frame_interval_s(time_s)  # one frame earlier, as noise picks the lowest
@@ -246,11 +246,6 @@ def _stops(time_s: Array, at_s: float) -> bool:
     return k == len(time_s) or (k > 0 and bool(time_s[k] - time_s[k - 1] > GAP_S))
 
 
-def _lowest_quarter(y: Array) -> float:
-    """Median of the lowest quarter of the frames: about the relaxed level, whatever the noise."""
-    return float(np.median(np.sort(y)[: max(1, len(y) // 4)])) if len(y) else NAN
-
-
 def _rise(time_s: Array, y: Array, rest: float) -> tuple[float, float]:
     """Time of 50 % of the upstroke, and time from 10 to 50 %.
 
@@ -276,14 +271,19 @@ def _timed_by_mean(time_s: Array, x: Array, beats: list[Beat]) -> list[Beat]:
 
 
 def _compared(time_s: Array, x: Array, beats: list[Beat]) -> list[Beat]:
-    """A few beats, each with its correlation with the frames of the others."""
+    """A few beats, each with its correlation with the others where it lies best on them.
+
+    Their peaks are the highest frames, which may be any on a flat top.
+    """
     compared = []
     for beat in beats:
         others = [other for other in beats if other is not beat and np.isfinite(other.t50_s)]
         alike = NAN
         if others and np.isfinite(beat.t50_s):
             frames_s, y = own_frames(beat, time_s, x)
-            alike = correlation(frames_s - beat.peak_s, y, *pooled(time_s, x, others))
+            reach_s, shape = _reach_s(beat, time_s), pooled(time_s, x, others)
+            lag_s = frames_s - beat.peak_s + np.linspace(-reach_s, reach_s, 9)[:, None]
+            alike = float(np.fmax.reduce([correlation(one_s, y, *shape) for one_s in lag_s]))
         compared.append(replace(beat, likeness=alike))
     return compared
 
@@ -292,9 +292,7 @@ def _laid_under(mean: MeanBeat, time_s: Array, x: Array, beat: Beat) -> Beat:
     if np.isnan(beat.t50_s):
         return beat
     lag_s, y = _limb_frames(beat, time_s, x)
-    reach_s = max(2 * frame_interval_s(time_s), SHIFT_S)
-    reach_s = min(reach_s, (beat.after_s - beat.before_s) / 8)
-    shift_s, height = lay_under(mean, lag_s, y, reach_s)
+    shift_s, height = lay_under(mean, lag_s, y, _reach_s(beat, time_s))
     if not 0 < height < HIGHEST * np.max(y):
         shift_s = 0.0
     else:
@@ -302,6 +300,11 @@ def _laid_under(mean: MeanBeat, time_s: Array, x: Array, beat: Beat) -> Beat:
         beat = _refined(time_s, x, replace(beat, peak_s=peak_s, amplitude=height))
     alike = correlation(lag_s - shift_s, y, mean.lag_s, mean.level)
     return replace(beat, likeness=alike)
+
+
+def _reach_s(beat: Beat, time_s: Array) -> float:
+    """How far a beat's peak may lie from where its frames had it."""
+    return min(max(2 * frame_interval_s(time_s), SHIFT_S), (beat.after_s - beat.before_s) / 8)
 
 
 def _limb_frames(beat: Beat, time_s: Array, x: Array) -> tuple[Array, Array]:

@@ -114,6 +114,11 @@ def rest_level(time_s: Array, x: Array, at_s: float, interval_s: float) -> float
     return float(_line(near_s[kept], level[kept], np.zeros(1))[0])
 
 
+def lowest_quarter(y: Array) -> float:
+    """Median of the lowest quarter of the frames: about the relaxed level, whatever the noise."""
+    return float(np.median(np.sort(y)[: max(1, len(y) // 4)])) if len(y) else float("nan")
+
+
 def _line(time_s: Array, x: Array, at_s: Array) -> Array:
     lean = time_s - time_s.mean()
     slope = float(lean @ x) / float(lean @ lean)
