@@ -10,13 +10,16 @@ import numpy as np
 import pytest
 
 from ehtseg.measuring import quality
-from ehtseg.measuring.quality import Flag, look
+from ehtseg.measuring.looks import look
+from ehtseg.measuring.quality import Flag
 from ehtseg.measuring.traces import Agreement, Choice, Traces
 from ehtseg.records import Array
 
 RNG = np.random.default_rng(0)
 TIME_S = np.arange(600) / 30
 AREA = 5e4 * (1 - 0.04 * np.clip(np.sin(TIME_S * 6), 0, 1)) + RNG.normal(0, 100, 600)
+
+ODD = 0.2 * (np.arange(600) % 5 == 0)
 
 
 def altered(values: Array, where: object, new: float) -> Array:
@@ -84,6 +87,16 @@ CASES = {
         quality.doubled_frames(np.zeros(600), altered(TIME_S, [8], TIME_S[7])),
         ("doubled_frames", "warning", ((8, 8),), ()),
         quality.doubled_frames(np.zeros(600), TIME_S),
+    ),
+    "frozen but where it moves": (
+        quality.compression(ODD + 0.79, np.ones(600), np.zeros(600)),
+        ("compression", "warning", (), ()),
+        quality.compression(ODD + 0.8, np.ones(600), ODD > 0),  # whole pictures, told elsewhere
+    ),
+    "blocks": (
+        quality.compression(np.full(600, 0.6), np.full(600, 3.0), np.zeros(600)),
+        ("compression", "warning", (), ()),
+        quality.compression(np.full(600, 0.6), np.full(600, 2.0), np.zeros(600)),
     ),
     "strange picture": (
         quality.unfamiliar(np.array([np.nan, 1.4, 1.2, 0.4])),
@@ -181,6 +194,30 @@ def test_a_look_follows_blur_and_lamp_apart():
     assert colour.brightness_grey == pytest.approx(here.brightness_grey, abs=0.5)
 
 
+def noisy(size: int = 128) -> Array:
+    grain = cv2.GaussianBlur(RNG.normal(0, 60, (size, size)), (0, 0), 1.5)
+    return np.clip(120 + 4 * grain + RNG.normal(0, 2, grain.shape), 0, 255).astype("u1")
+
+
+def test_a_look_sees_the_blocks_of_a_strong_compression():
+    image, mask = noisy(), np.ones((128, 128), bool)
+    _, packed = cv2.imencode(".jpg", image, [cv2.IMWRITE_JPEG_QUALITY, 3])
+    assert look(image, mask).blockiness == pytest.approx(1, abs=0.15)
+    assert look(cv2.imdecode(packed, 0), mask).blockiness > 2.5
+    assert np.isnan(look(np.full_like(image, 9), mask).blockiness)
+
+
+def test_a_look_counts_the_tissue_that_does_not_change():
+    before, mask = noisy(), np.zeros((128, 128), bool)
+    image, mask[:, 28:] = before.copy(), True
+    image[:, 103:] += 1
+    assert look(image, mask, before).unchanged == pytest.approx(0.75)
+    colours = [np.repeat(one[..., None], 3, 2) for one in (image, before)]
+    assert look(colours[0], mask, colours[1]).unchanged == pytest.approx(0.75)
+    assert np.isnan(look(image, mask).unchanged)
+    assert np.isnan(look(image, ~(mask | True), before).unchanged)
+
+
 def test_flags_of_a_recording_come_from_its_columns():
     columns = {
         "area_mm2": altered(AREA / 1e6, [3], 0),
@@ -189,10 +226,12 @@ def test_flags_of_a_recording_come_from_its_columns():
         "brightness_grey": np.full(600, 100.0),
         "sharpness": np.ones(600),
         "repeats": np.zeros(600),
+        "unchanged": np.full(600, 0.99),
+        "blockiness": np.ones(600),
     }
     found = Traces(TIME_S, columns, {}, {"touches": ("left",) * 600}, 4.0)
     codes = {flag.code for flag in quality.flags_of(found, choice())}
-    assert codes == {"empty_mask", "border", "lost_flow"}
+    assert codes == {"empty_mask", "border", "lost_flow", "compression"}
     assert {f.code for f in quality.flags_of(found, None)} == codes | {"no_trace"}
     fine = Traces(TIME_S, {"area_px": AREA}, {}, {"touches": ("",) * 600}, None)
     assert quality.flags_of(fine, choice()) == []

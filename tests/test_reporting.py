@@ -285,4 +285,7 @@ def test_conclusions_name_what_is_missing(report: Report) -> None:
     known = cannot_conclude(report.traces, SECONDS, report.finding, (), report.events, False)
     assert "“too late” at 99 s" in " ".join(known)
     assert "isoprenaline" not in " ".join(known)
+    packed = Flag("compression", "warning", "The film looks strongly compressed.")
+    told = cannot_conclude(report.traces, SECONDS, report.finding, [packed], report.events, False)
+    assert packed.reason in told
     assert "nothing follows" in " ".join(can_conclude(SECONDS, None, None, None))

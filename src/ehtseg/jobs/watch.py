@@ -14,7 +14,7 @@ import numpy as np
 
 from ehtseg.jobs.kept import TIME, Parts, Watched, joined
 from ehtseg.measuring.flow import FlowFrame, Tracker, flow_frames, segments, shortening
-from ehtseg.measuring.quality import Look, look
+from ehtseg.measuring.looks import Look, look
 from ehtseg.measuring.shapes import Axis, FrameShape, measure_frame, tissue_axis
 from ehtseg.measuring.traces import columns_of
 from ehtseg.reading.video import Progress

@@ -11,10 +11,10 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-import cv2
 import numpy as np
 from scipy import ndimage
 
+from ehtseg.measuring.looks import BLOCK_PX
 from ehtseg.measuring.traces import WORTHY_SNR, Choice, Traces, swing, without_slow_line
 from ehtseg.records import Array
 
@@ -29,6 +29,7 @@ LEAST_CORRELATION = 0.8
 MOST_LAG_FRAMES = 2.0
 DRIFT_SHARE = 0.5  # of the contraction
 LEAST_MATCH = 0.5
+UNCHANGED, BLOCKS = 0.97, 2.5  # from which on a film is called strongly compressed
 
 MASK_TRACES = ("major_axis", "extent", "area", "mid_width", "perimeter")
 FLOW_TRACES = ("contraction", "displacement")
@@ -46,29 +47,6 @@ class Flag:
     reason: str
     frames: Spans = ()
     beats: tuple[int, ...] = ()
-
-
-@dataclass(frozen=True, slots=True)
-class Look:
-    """The picture itself in one frame, as numbers that become columns of `Traces`."""
-
-    brightness_grey: float  # mean grey value in the tissue
-    sharpness: float  # SD of the Laplacian there / brightness: a fading lamp does not change it
-    repeats: bool  # identical to the frame before, in every pixel
-
-
-def look(image: Array, mask_HW: Array, before: Array | None = None) -> Look:
-    """Brightness, sharpness and repetition of a frame, uint8 (H, W) or (H, W, 3).
-
-    Without tissue in the mask (bool) the whole picture is taken.
-    Source of sharpness: Pech-Pacheco et al., ICPR 3:314 (2000), variance of the Laplacian.
-    """
-    grey = image if image.ndim == 2 else cv2.cvtColor(image, cv2.COLOR_RGB2GRAY)
-    inside = mask_HW.view(np.uint8) if mask_HW.any() else None
-    bright = float(cv2.mean(grey, mask=inside)[0])
-    _, spread = cv2.meanStdDev(cv2.Laplacian(grey, cv2.CV_16S), mask=inside)
-    same = before is not None and np.array_equal(image, before)
-    return Look(bright, float(spread[0, 0]) / max(bright, 1.0), same)
 
 
 # --- masks ------------------------------------------------------------------------------------
@@ -138,6 +116,26 @@ def brightness_change(brightness_T: Array) -> Flag | None:
     )
 
 
+def compression(unchanged_T: Array, blockiness_T: Array, repeats_T: Array) -> Flag | None:
+    """A film so strongly compressed that small movements are lost with the noise.
+
+    Films of one tissue, compressed by H.264, MPEG-4 and JPEG until their amplitude fell by 7 to
+    58 %, went past one of the two limits. Frames that repeat the whole picture do not count.
+    """
+    seen = unchanged_T[np.isfinite(unchanged_T) & (repeats_T == 0)]
+    blocks = blockiness_T[np.isfinite(blockiness_T)]
+    found = []
+    if len(seen) and (share := float(np.percentile(seen, 90))) >= UNCHANGED:
+        found.append(f"in a tenth of the frames {share:.1%} of the tissue does not change at all")
+    if len(blocks) and (steps := float(np.median(blocks))) >= BLOCKS:
+        found.append(f"steps of grey are {steps:.1f} times as large every {BLOCK_PX} px")
+    if not found:
+        return None
+    cure = "amplitudes may be too small. Export the film with less compression"
+    reason = f"The film looks strongly compressed ({'; '.join(found)}): {cure}."
+    return Flag("compression", "warning", reason)
+
+
 def dropped_frames(time_s: Array) -> Flag | None:
     """Gaps in the time stamps: steps of more than 1.5 usual ones."""
     steps = np.diff(time_s)
@@ -205,7 +203,9 @@ def disagreement(choice: Choice, step_s: float) -> Flag | None:
     if other.correlation >= LEAST_CORRELATION and lag <= MOST_LAG_FRAMES:
         return None
     reason = f"correlation {other.correlation:.2f}, {lag:.1f} frames apart"
-    return Flag("disagreement", "warning", f"{choice.name} and {other.name} disagree: {reason}.")
+    cure = f"{choice.name} was used; look at the movie before using the other"
+    told = f"{choice.name} and {other.name} disagree: {reason}. {cure}."
+    return Flag("disagreement", "warning", told)
 
 
 def drift(x_T: Array, time_s: Array) -> Flag | None:
@@ -269,6 +269,8 @@ def flags_of(traces: Traces, choice: Choice | None) -> list[Flag]:
     found += [] if area is None else [empty_mask(area), area_jump(area)]
     found += [border(texts["touches"])] if "touches" in texts else []
     repeats = columns.get("repeats", np.zeros(len(traces.time_s)))
+    if {"unchanged", "blockiness"} <= columns.keys():
+        found += [compression(columns["unchanged"], columns["blockiness"], repeats)]
     found += [dropped_frames(traces.time_s), doubled_frames(repeats, traces.time_s)]
     if choice is None:
         reason = "No trace has values in nine tenths of the frames: nothing can be said of beats."

@@ -14,6 +14,7 @@ from ehtseg.measuring.traces import Choice, Traces
 from ehtseg.reporting.report import Clock
 
 LENGTHS = ("major_axis", "extent")
+DOUBTFUL = ("few_frames_in_upstroke", "compression")  # flags that say what does not follow
 MISSED = 0.1  # share of frames without a value from which a trace is not used
 TIMES = "rates in beats a minute, times in ms and velocities"
 
@@ -42,7 +43,7 @@ def cannot_conclude(
         *_not_of_beats(clock, finding),
         *_not_of_units(traces, clock),
         *_not_of_shapes(traces, one_mask),
-        *(flag.reason for flag in flags if flag.code == "few_frames_in_upstroke"),
+        *(flag.reason for flag in flags if flag.code in DOUBTFUL),
         *_not_of_events(traces, clock, events),
         *_not_of_effects([one.label for one in events if not outside(one, _span(traces))], effects),
     )
