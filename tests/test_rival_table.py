@@ -12,11 +12,13 @@ import torch
 
 from ehtseg.recipe import make_recipe
 from ehtseg.records import UserError
+from ehtseg.reporting.study_figures import in_style
 from ehtseg.study.designs import STUDIES
 from ehtseg.study.found import found_in
 from ehtseg.study.prices import Price, price_of, read_prices, write_prices
+from ehtseg.study.report import document_of, write_report
 from ehtseg.study.report_rivals import COLUMNS, rival_sections, rivals_in_short
-from ehtseg.study.results import read_results
+from ehtseg.study.results import read_results, read_tables, write_tables
 from ehtseg.study.rival_table import area_jitter, rival_table
 from made_study import Story
 
@@ -82,6 +84,63 @@ def test_who_is_ahead_is_told_apart_for_each_start(folder: Path) -> None:
     for sentence in said:
         best = "smp U-Net on ResNet-50" if "from ImageNet" in sentence else "UNeXt, random"
         assert f"by {best}" in sentence
+
+
+def short(folder: Path) -> list[str]:
+    """The sentences at the head of the page."""
+    with in_style():
+        document = document_of(found_in(read_results(folder)), folder)
+    head = document.sections[0]
+    return [each for block in head.blocks for each in block.sentences]  # type: ignore[union-attr]
+
+
+def test_the_first_line_names_who_is_ahead_across_recordings(folder: Path) -> None:
+    from_imagenet, from_random, *_ = short(folder)
+    assert from_imagenet == (
+        "Across 3 recordings never trained on, smp U-Net on ResNet-50, ImageNet, common recipe is "
+        "ahead among rows from ImageNet weights (3 of 3 have scores): its mean Dice lies 0.0500 "
+        "(0.0500 to 0.0500) above our ResNet-50, not distinguishable with 3 recordings."
+    )
+    assert "UNeXt, random, common recipe is ahead among rows from random weights" in from_random
+    assert "(20 of 20 have scores)" in from_random
+
+
+def test_our_network_is_named_where_it_is_ahead(tmp_path: Path) -> None:
+    story = Story(
+        STUDIES["rivals-dsb2018"],
+        lambda row, seed, place, image: 0.8 + 0.1 * row.startswith("ResNet-50") + 0.01 * image,
+    )
+    ours, *_ = short(story.write(tmp_path / "rivals-dsb2018"))
+    assert ours.startswith("Across 6 images never trained on, our ResNet-50 is ahead")
+    assert "0.1000 (0.1000 to 0.1000) above the next, " in ours
+
+
+def test_rivals_carried_out_in_part_are_reported_as_far_as_they_are(tmp_path: Path) -> None:
+    study = STUDIES["rivals"]
+    late = {"DS-TransUNet", "TransUNet", "Med-NCA"}
+    lost = {
+        (run.row, run.seed): ("failed", "no memory")
+        for run in study.plan()
+        if run.seed == 2 or (run.seed == 1 and "recipe of" in run.row) or run.row[:7] == "DS-Tran"
+    }
+    folder = Story(study, skill, images=4, lost=lost).write(tmp_path / "rivals")
+    tables = read_tables(folder)
+    cut = [row for row in tables["runs.csv"] if row["row"].split(", ")[0] not in late]
+    write_tables(folder, {**tables, "runs.csv": cut})  # as if it had been interrupted
+    found = found_in(read_results(folder))
+    page = write_report(folder).read_text(encoding="utf-8")
+    there = {row for row in found.rows if row.split(", ")[0] not in late}
+    assert set(found.rows) == there
+    assert len(found.missing()) == 69 - len(found.done["key"])
+    assert {each.status for each in found.missing()} == {"failed", "not run"}
+    said = short(folder)
+    assert "(12 of 20 have scores)" in said[1]
+    assert any(each.startswith("In part: ") for each in said)
+    for each in late:
+        assert f"{each}, random, common recipe" in page, "it is listed"
+    (section,) = rival_sections(found, folder)
+    shown = {line.values["row"] for line in section.blocks[0].lines}
+    assert shown == there
 
 
 def test_the_table_has_every_row_beside_its_price(folder: Path) -> None:

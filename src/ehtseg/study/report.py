@@ -24,7 +24,7 @@ from ehtseg.study.report_cells import slug
 from ehtseg.study.report_contrasts import claim_section, contrast_section, contrasts_at, tally_of
 from ehtseg.study.report_designs import leakage_in_short, level_sections
 from ehtseg.study.report_pixels import pixel_sections
-from ehtseg.study.report_rivals import rival_sections, rivals_in_short
+from ehtseg.study.report_rivals import rival_sections, rivals_ahead, rivals_in_short
 from ehtseg.study.report_scores import paper_section, place_sections
 from ehtseg.study.report_training import collapse_section, runs_section, training_section
 from ehtseg.study.results import read_examples, read_facts, read_results
@@ -112,7 +112,8 @@ def _short(found: Found, judged: tuple[Claim, ...]) -> Section:
             f"{len(found.stand_ins)} rows ran from random weights, because ImageNet weights could "
             "not be had; they are labelled, stand apart and answer nothing about transfer."
         )
-    return Section("In short", (Points(before), Points(tuple(said))))
+    lists = (rivals_ahead(found), before, tuple(said))
+    return Section("In short", tuple(Points(each) for each in lists if each))
 
 
 def _scale_in_short(found: Found) -> str:
@@ -121,7 +122,7 @@ def _scale_in_short(found: Found) -> str:
     told = f"Carried out with {scale.draws} images an epoch at {scale.size} x {scale.size} pixels"
     if scale.epochs_in_one > 1:
         return f"{told}, a fraction of the epochs: it tries the machinery, and concludes nothing."
-    return f"{told}, unless the design says otherwise; the paper's sizes are not printed."
+    return f"{told}, unless the design says otherwise; the paper does not tell its own."
 
 
 def _progress_in_short(found: Found) -> list[str]:

@@ -4,16 +4,23 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from dataclasses import replace
 from itertools import groupby
 from pathlib import Path
 
 from ehtseg.reporting.document import Block, Line, Points, Section, table
 from ehtseg.study.found import Found
+from ehtseg.study.levels import label
 from ehtseg.study.prices import read_prices
 from ehtseg.study.published import NOT_FOLLOWED
 from ehtseg.study.report_cells import NONE, slug
+from ehtseg.study.report_contrasts import across, contrasts_at
 from ehtseg.study.rival_table import RivalRow, rival_table
+from ehtseg.study.rivals import COMMON
+from ehtseg.study.statistics import MARGIN, verdict
+from ehtseg.study.words import say_interval
 
+OURS = "ResNet-50"
 STARTS = {"ImageNet": "ImageNet weights", "random": "random weights"}
 COLUMNS = (
     "row", "starts from", "seeds", "Dice", "IoU", "HD95 px", "jitter %", "parameters", "GMAC",
@@ -50,6 +57,41 @@ def rivals_in_short(found: Found) -> tuple[str, ...]:
     rows = rival_table(found.results, {})
     order = sorted(found.places, key=found.is_own)
     return winners([row for place in order for row in rows if row.place == place])
+
+
+def rivals_ahead(found: Found) -> tuple[str, ...]:
+    """Who is ahead across all that no training has seen, apart for each start; ImageNet first.
+
+    Networks are held against our own, recording by recording (or image by image), because scores
+    of different places are never averaged. Empty for other studies.
+    """
+    if not is_of_rivals(found):
+        return ()
+    return tuple(_ahead(found, start, words) for start, words in STARTS.items())
+
+
+def _ahead(found: Found, start: str, words: str) -> str:
+    planned = [row for row in found.study.rows if row[1] == start]
+    ours = next(label(row) for row in planned if row[0] == OURS and row[2] == COMMON)
+    tables = {label(row): across(found, label(row)) for row in planned}
+    ran = sum(each is not None for each in tables.values())
+    about = f"rows from {words} ({ran} of {len(planned)} have scores)"
+    leads = contrasts_at(tables, [(row, ours) for row in tables if row != ours])
+    if not leads:
+        return f"Nobody is ahead yet among {about}."
+    (best, _), lead = max(leads.items(), key=lambda item: item[1].difference.estimate)
+    gap, unit = lead.difference, f"{found.unit}{'' if lead.units == 1 else 's'}"
+    first, second = best, f"our {OURS}"
+    if gap.estimate <= 0:
+        first, second = second, f"the next, {best}"
+        gap = replace(gap, estimate=-gap.estimate, low=-gap.high, high=-gap.low)
+    told = {"higher": "", "lower": "", "equal": f", equal to within {MARGIN}"}.get(
+        verdict(lead), f", not distinguishable with {lead.units} {unit}"
+    )
+    return (
+        f"Across {lead.units} {unit} never trained on, {first} is ahead among {about}: its mean "
+        f"Dice lies {say_interval(gap)} above {second}{told}."
+    )
 
 
 def is_of_rivals(found: Found) -> bool:

@@ -34,8 +34,10 @@ class RivalRow:
 
 def rival_table(results: Results, prices: Mapping[str, Price]) -> list[RivalRow]:
     """Every finished row at every place, best Dice first within one place and one start."""
-    images = select(results.images, model=NET)
     runs = select(results.runs, status="done")
+    scored = select(results.images, model=NET)
+    counts = np.isin(scored["key"], runs["key"])  # an interruption may leave rows of other runs
+    images = {name: values[counts] for name, values in scored.items()}
     starts = dict(zip(runs["row"], runs["weights"], strict=True))
     rows = []
     for name, place in sorted({*zip(images["row"], images["place"], strict=True)}):
