@@ -56,6 +56,7 @@ def test_the_story_from_labelled_frames_to_masks(
     assert code == 0
     assert "mean_mask" in out
     assert "Empty masks" in out
+    assert f"Written: {tmp_path / 'scores' / 'scores.csv'}" in out
     with open(tmp_path / "scores" / "scores.csv", newline="") as file:
         assert {row["recording"] for row in csv.DictReader(file)} == {"film"}
     code, out, _ = ehtseg("segment", video, "--model", run, "--out", tmp_path / "out")
@@ -96,6 +97,8 @@ def test_the_doctor_finds_torch_and_the_bundled_weights(ehtseg: Cli) -> None:
         (("train", "DATA", "--out", "x", "--set", "fit.lr=fast"), "fit.lr"),
         (("train", "DATA", "--out", "x", "--set", "data.size=-5"), "data.size"),
         (("train", "DATA", "--out", "x", "--set", "lr"), "section.key=value"),
+        (("train", "DATA", "--out", "x", "--set", "fit.lr=[1"), "fit.lr="),
+        (("train", "DATA", *TINY, "--out", "FILE"), "a file"),
         (("train", "DATA", "--out", "x", "--profile", "papr"), "modern, paper"),
         (("train", "DATA", "--out", "x", "--recipe", "absent.yaml"), "absent.yaml"),
         (("train", "DATA", *TINY, "--out", "FILE/run"), "FILE"),
@@ -106,6 +109,7 @@ def test_the_doctor_finds_torch_and_the_bundled_weights(ehtseg: Cli) -> None:
         (("evaluate", "nowhere", "DATA"), "nowhere"),
         (("evaluate", "DATA", "DATA"), "run.json"),
         (("segment", "absent.mp4", "--model", "nowhere", "--out", "x"), "nowhere"),
+        (("segment", "absent.mp4", "--out", "x"), "absent.mp4"),
         (("frames", "absent.mp4", "--out", "x"), "absent.mp4"),
         (("frames", "EMPTY.mp4", "--out", "x"), "EMPTY.mp4"),
         (("check", "nowhere"), "nowhere"),

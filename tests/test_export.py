@@ -16,7 +16,7 @@ from ehtseg.jobs.export import export
 from ehtseg.learning.guard import Verdict
 from ehtseg.reading.dataset import open_dataset
 from ehtseg.records import UserError
-from ehtseg.seeing.run_folder import RunFolder, open_run
+from ehtseg.seeing.run_folder import RunFolder, open_run, sha256_of, write_facts
 from ehtseg.seeing.ways import INT8, exported, start
 from test_seeing import make_run
 
@@ -68,6 +68,17 @@ def test_an_export_that_was_changed_is_refused(run: RunFolder) -> None:
     assert file is not None
     file.write_bytes(file.read_bytes() + b" ")
     with pytest.raises(UserError, match="or another one"):
+        exported(open_run(run.path), "onnx")
+
+
+def test_an_export_of_other_weights_is_refused(run: RunFolder) -> None:
+    export(run, "onnx")
+    run.weights_file.write_bytes(run.weights_file.read_bytes()[:-4] + b"heart"[:4])
+    with pytest.raises(UserError, match=r"another file as last\.safetensors"):
+        exported(open_run(run.path), "onnx")
+    facts = {**facts_of(run), "files": {"last.safetensors": sha256_of(run.weights_file)}}
+    write_facts(run.path, facts)  # a run folder put together from two
+    with pytest.raises(UserError, match="its exports were made from"):
         exported(open_run(run.path), "onnx")
 
 

@@ -206,7 +206,7 @@ def test_what_cannot_be_done_leaves_nothing_behind(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("x")
     before = sorted(tmp_path.iterdir())
     for videos, n, out, said in [
-        ([good, flat], 1, "out", "at least one frame for each of 2 videos"),
+        ([good, flat], 1, "out", "at least one frame for each of 2 video(s)"),
         ([flat], 3, "out", "frames with something to see"),
         ([good], 3, "file", "a file"),
         ([good], 3, "file/out", "to be able to write"),

@@ -62,12 +62,21 @@ def test_stages_may_be_written_as_on_a_command_line() -> None:
         ({"fit": {"epochs": "many"}}, "fit.epochs: 'many'"),
         ({"data": {"shares": [0.5, 0.5]}}, "data.shares"),
         ({"fit": "fast"}, "fit: 'fast'"),
+        ({"fitt": None}, "nearest: fit"),
+        ({"net": {"freeze": "-1"}}, "net.freeze: -1 (Input should be greater than or equal to 0)"),
+        ({"data": {"counts": [9, 1]}}, "data.counts.2"),
     ],
 )
 def test_a_wrong_key_or_value_is_answered(decisions: dict[str, object], said: str) -> None:
     with pytest.raises(UserError) as caught:
         make_recipe(decisions)
     assert said in str(caught.value)
+
+
+def test_a_section_that_is_none_is_not_passed_over_by_a_later_layer() -> None:
+    with pytest.raises(UserError, match="fit: 3"):
+        make_recipe({"fit": 3}, {"fit": {"seed": 1}})
+    assert make_recipe({"fit": None}, {"fit": {"seed": 1}}).fit.seed == 1
 
 
 def test_files_that_are_no_recipe_are_refused(tmp_path: Path) -> None:
@@ -79,5 +88,7 @@ def test_files_that_are_no_recipe_are_refused(tmp_path: Path) -> None:
             read_recipe(path)
     with pytest.raises(UserError):
         setting("epochs 5")
+    with pytest.raises(UserError, match=r"fit\.lr="):
+        setting("fit.lr=[1")
     with pytest.raises(UserError):
         profile_decisions("fast")

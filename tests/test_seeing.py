@@ -311,6 +311,21 @@ def test_a_folder_without_a_run_is_refused(tmp_path: Path) -> None:
         open_run(tmp_path)
 
 
+def test_missing_weights_are_named_before_any_work(tmp_path: Path) -> None:
+    run = make_run(tmp_path / "a")
+    run.weights_file.unlink()
+    with pytest.raises(UserError, match=r"no such file.*Copy the run folder again"):
+        _ = run.words
+    begun = RunFolder(run.path, run.recipe, {**run.facts, "status": "training"})
+    with pytest.raises(UserError, match=r"ehtseg train.*continues"):
+        _ = begun.words
+
+
+def test_everybody_may_read_the_weights_that_may_read_the_other_files(tmp_path: Path) -> None:
+    run = make_run(tmp_path / "a")
+    assert run.weights_file.stat().st_mode == (run.path / "recipe.yaml").stat().st_mode
+
+
 def test_a_hash_is_that_of_the_bytes(tmp_path: Path) -> None:
     (tmp_path / "a").write_bytes(b"heart")
     assert sha256_of(tmp_path / "a") == hashlib.sha256(b"heart").hexdigest()

@@ -206,6 +206,18 @@ def test_a_file_that_fails_does_not_stop_the_others(tmp_path: Path, run: RunFold
     assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["a", "c"]
 
 
+def test_where_there_is_nothing_to_see_nothing_is_written(tmp_path: Path, run: RunFolder) -> None:
+    flat = [np.full((HEIGHT, WIDTH), value, np.uint8) for value in (7, 7, 9)]
+    video = write_video(tmp_path / "flat.mkv", flat)
+    (result,) = segment([video], run, tmp_path / "out")
+    assert result.status == "failed"
+    assert "3 frames of one value each" in result.reason
+    assert not (tmp_path / "out").exists()
+    (tmp_path / "mine").mkdir()
+    segment([video], run, tmp_path / "mine")
+    assert list((tmp_path / "mine").iterdir()) == []
+
+
 def test_what_is_complete_and_unchanged_is_left_alone(tmp_path: Path, run: RunFolder) -> None:
     video = write_video(tmp_path / "a.mkv", beating(3))
     out = tmp_path / "out"
@@ -328,7 +340,7 @@ def test_out_of_memory_says_what_to_lower(
     (result,) = segment([video], run, tmp_path / "out")
     assert result.status == "failed"
     assert "Choose a smaller --batch (it was 3)" in result.reason
-    assert list((tmp_path / "out").iterdir()) == []
+    assert not (tmp_path / "out").exists()
 
 
 def test_a_full_disk_is_one_paragraph_and_leaves_nothing(tmp_path: Path, run: RunFolder) -> None:
@@ -345,7 +357,7 @@ def test_a_full_disk_is_one_paragraph_and_leaves_nothing(tmp_path: Path, run: Ru
         resource.setrlimit(resource.RLIMIT_FSIZE, before)
     assert result.reason.startswith(f"Expected to be able to write {tmp_path / 'out' / 'a'}")
     assert "File too large" in result.reason
-    assert list((tmp_path / "out").iterdir()) == []
+    assert not (tmp_path / "out").exists()
 
 
 def started(script: str, *arguments: Path) -> subprocess.Popen[str]:

@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from matplotlib.figure import Figure
 from PIL import Image
 
 from conftest import write_labelled
@@ -23,6 +24,7 @@ from ehtseg.learning.batches import (
     images_per_epoch,
 )
 from ehtseg.learning.evaluate import counted
+from ehtseg.learning.history import draw_history
 from ehtseg.learning.optimiser import learning_rate, make_optimiser
 from ehtseg.learning.train import train
 from ehtseg.reading.dataset import Dataset, open_dataset
@@ -168,12 +170,37 @@ def test_a_folder_that_holds_other_things_is_refused(dataset: Dataset, tmp_path:
         train(dataset, TINY, tmp_path)
     with pytest.raises(UserError):
         train(dataset, TINY, tmp_path / "thesis.txt" / "runs")
+    with pytest.raises(UserError, match="got a file"):
+        train(dataset, TINY, tmp_path / "thesis.txt")
     assert (tmp_path / "thesis.txt").read_text() == "mine"
+
+
+def test_the_picture_of_the_history_has_whole_epochs_and_plain_numbers(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    figures: list[Figure] = []
+    save = Figure.savefig
+
+    def saved(figure: Figure, *where: object, **how: object) -> None:
+        figures.append(figure)
+        save(figure, *where, **how)
+
+    monkeypatch.setattr(Figure, "savefig", saved)
+    rows = [
+        {"epoch": epoch, "loss": loss, "val_dice": 0.5, "val_iou": 0.4}
+        for epoch, loss in ((1, 1.59), (2, 1.41))
+    ]
+    draw_history(tmp_path, rows)
+    (figure,) = figures
+    for axes in figure.axes:
+        assert all(float(tick).is_integer() for tick in axes.get_xticks())
+    labels = {text.get_text() for text in figure.axes[0].get_yticklabels(which="both")}
+    assert not any("10^" in label for label in labels)
 
 
 def test_a_loss_that_is_not_finite_names_the_cure(dataset: Dataset, tmp_path: Path) -> None:
     recipe = with_fit(lr=1e30, schedule="constant", clip_norm=None, optimizer="sgd")
-    with pytest.raises(UserError, match=r"Lower fit\.lr"):
+    with pytest.raises(UserError, match=r"--set fit\.lr="):
         train(dataset, recipe, tmp_path / "f")
 
 

@@ -47,7 +47,10 @@ def _stages(value: Any) -> Any:
     """Stages as a command line writes them: "3", "all", or layer names with commas."""
     if not isinstance(value, str) or value == "all":
         return value
-    return int(value) if value.isdecimal() else tuple(value.replace(" ", "").split(","))
+    try:
+        return int(value)
+    except ValueError:
+        return tuple(value.replace(" ", "").split(","))
 
 
 class NetRecipe(_Decisions):
@@ -228,7 +231,11 @@ def setting(text: str) -> dict[str, Any]:
     section, dot, key = where.strip().partition(".")
     if not (sign and dot):
         raise UserError("a decision as section.key=value", f"{text!r}", "Write: fit.lr=0.001")
-    return {section: {key: yaml.safe_load(value)}}
+    try:
+        return {section: {key: yaml.safe_load(value)}}
+    except yaml.YAMLError as error:
+        cure = "Correct its brackets or quotes, as in: --set data.counts=[9,1,2]"
+        raise UserError(f"a value in YAML after {where}=", f"{value!r}", cure) from error
 
 
 def make_recipe(*layers: dict[str, Any]) -> Recipe:
@@ -243,10 +250,11 @@ def make_recipe(*layers: dict[str, Any]) -> Recipe:
     merged: dict[str, Any] = {}
     for layer in layers:
         for section, decisions in layer.items():
-            if isinstance(decisions, dict) and isinstance(merged.get(section, {}), dict):
-                merged[section] = {**merged.get(section, {}), **decisions}
-            else:
-                merged[section] = decisions
+            before = merged.get(section, {})
+            if not isinstance(before, dict):
+                continue  # what is no section stays, and is told
+            decisions = {} if decisions is None else decisions  # a section left empty
+            merged[section] = {**before, **decisions} if isinstance(decisions, dict) else decisions
     try:
         return Recipe.model_validate(merged)
     except ValidationError as error:
@@ -265,7 +273,9 @@ def write_recipe(recipe: Recipe, path: Path) -> None:
 
 
 def _say(error: Any) -> str:
-    where = ".".join(str(part) for part in error["loc"])
+    # beyond two names the location tells which of several types did not fit
+    named = [part for i, part in enumerate(error["loc"]) if i < 2 or isinstance(part, int)]
+    where = ".".join(map(str, named))
     if error["type"] != "extra_forbidden":
         return f"{where}: {error['input']!r} ({error['msg']})"
     known = _keys_of(error["loc"][:-1])

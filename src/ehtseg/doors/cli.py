@@ -26,7 +26,9 @@ app = typer.Typer(
 )
 
 
-def doctor(weights: Annotated[Path | None, typer.Option(help="Look there too.")] = None) -> None:
+def doctor(
+    weights: Annotated[Path | None, typer.Option(help="Look there too: a file or folder.")] = None,
+) -> None:
     """Say what this machine has: versions, precision, GPU, encoder weights; with cures."""
     from ehtseg.doors.show import show_findings
     from ehtseg.jobs.doctor import doctor as examine

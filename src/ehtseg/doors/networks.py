@@ -96,7 +96,7 @@ def evaluate(
     clean: Annotated[bool, typer.Option("--clean", help="Masks as segment cleans them.")] = False,
 ) -> None:
     """Score a trained network on labelled frames, with the trivial baselines beside it."""
-    from ehtseg.doors.show import bar, show_evaluation
+    from ehtseg.doors.show import bar, say, show_evaluation
     from ehtseg.learning.evaluate import evaluate as evaluate_run
     from ehtseg.reading.dataset import open_dataset
     from ehtseg.seeing.shipped import chosen_run
@@ -105,6 +105,8 @@ def evaluate(
     with bar("frames") as tick:
         evaluation = evaluate_run(opened, dataset, split, out, cleaned=clean, progress=tick)
     show_evaluation(evaluation)
+    if out is not None:
+        say(f"Written: {out / 'scores.csv'}, {out / 'summary.json'} and the tables beside them.")
 
 
 def export(

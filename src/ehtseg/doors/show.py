@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from ehtseg.study.results import Results
     from ehtseg.study.run import Work
 
-WIDTH_OF_FILES = 160  # characters, where nobody's terminal says how many it has
+WIDTH_OF_FILES = 1000  # characters: rows of a table stay whole where no terminal is narrower
 
 console = Console(highlight=False, soft_wrap=True)
 if not console.is_terminal:
@@ -52,7 +52,8 @@ def bar(what: str) -> Iterator[Callable[[int, int | None], None]]:
         TextColumn("left:"),
         TimeRemainingColumn(),
     )
-    with Progress(*columns, console=console, transient=True) as progress:
+    hidden = not console.is_terminal
+    with Progress(*columns, console=console, transient=True, disable=hidden) as progress:
         task = progress.add_task("", total=None)
         yield lambda done, total: progress.update(task, completed=done, total=total)
 
@@ -65,13 +66,23 @@ def table(title: str, columns: Sequence[str], rows: Sequence[Sequence[Any]]) -> 
         shown.add_column(name, justify="right" if isinstance(value, int | float) else "left")
     for row in rows:
         shown.add_row(*(f"{v:.4f}" if isinstance(v, float) else str(v) for v in row))
-    console.print(shown)
+    if console.is_terminal:
+        console.print(shown)
+        return
+    with console.capture() as drawn:
+        console.print(shown)
+    for line in drawn.get().splitlines():
+        say(line.rstrip())
 
 
 def show_findings(findings: Sequence[Finding]) -> int:
     """Print what the doctor found; returns how many findings need a cure of what is installed."""
     table("", ("", "found"), [(f.what, f.found) for f in findings])
-    ill = [f for f in findings if f.cure and not f.what.startswith("weights")]
+    wanted = [f for f in findings if f.cure and f.what.startswith("weights")]
+    for cure in dict.fromkeys(finding.cure for finding in wanted):
+        of = ", ".join(finding.what for finding in wanted if finding.cure == cure)
+        say(f"{of}: none at hand. {cure}")
+    ill = [f for f in findings if f.cure and f not in wanted]
     for finding in ill:
         say(f"{finding.what}: {finding.found}. {finding.cure}", style="red")
     return len(ill)
@@ -139,6 +150,7 @@ def show_export(result: Exported) -> bool:
     say("Limits: Dice change 0.002, outline 0.5 px, 0.5 % of the pixels.")
     if result.file is None:
         say("Not kept: its masks are too far from those of torch in fp32.", style="red")
+        say("The run is as it was: segment takes what it took before.")
         return False
     say(f"Written: {result.file}")
     return True

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 import shutil
+from collections.abc import Sequence
 from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
@@ -71,30 +72,56 @@ def _versions() -> list[Finding]:
 def _machine() -> list[Finding]:
     import torch
 
-    from ehtseg.seeing.engines import choose_device, choose_precision
+    from ehtseg.seeing.engines import (
+        choose_batch,
+        choose_device,
+        choose_memory_format,
+        choose_precision,
+        choose_threads,
+    )
     from ehtseg.seeing.machine import processor_name
     from ehtseg.seeing.ways import engine_choice
 
     device = choose_device()
-    precision, engine = choose_precision(device.value), engine_choice(device.value)
+    choices = {
+        "precision": choose_precision(device.value),
+        "memory format": choose_memory_format(device.value),
+        "engine": engine_choice(device.value),
+        "threads": choose_threads(),
+        "batch": choose_batch(device.value),
+    }
     return [
         Finding("processor", f"{processor_name()}, {os.cpu_count()} cores"),
         Finding("instructions", torch.backends.cpu.get_cpu_capability()),
         Finding("device", f"{device.value} ({device.why})"),
-        Finding("precision", f"{precision.value} ({precision.why})"),
-        Finding("engine", f"{engine.value} ({engine.why})"),
-        Finding("threads", str(torch.get_num_threads())),
+        *(Finding(what, f"{made.value} ({made.why})") for what, made in choices.items()),
     ]
 
 
 def _weights(weights: Path | None) -> list[Finding]:
     from ehtseg.nets.encoders import ENCODERS
+
+    if weights is None:
+        return [_weights_of(name, [None]) for name in ENCODERS]
+    files = sorted(weights.glob("*.safetensors")) if weights.is_dir() else [weights]
+    rows = [_weights_of(name, [*files, None]) for name in ENCODERS]
+    if not any(str(file) in row.found for file in files for row in rows):
+        found = f"nothing for these networks at {weights}"
+        cure = "Give a safetensors file, or a folder that holds some; what is wrong with a file:"
+        rows.append(
+            Finding("--weights", found, f"{cure}  ehtseg describe --net NAME --weights FILE")
+        )
+    return rows
+
+
+def _weights_of(name: str, roads: Sequence[Path | None]) -> Finding:
+    """Weights of an encoder by the first road that leads to some; None is the usual search."""
     from ehtseg.nets.weights import find_weights
 
-    rows = []
-    for name in ENCODERS:
+    what, cure = f"weights of {name}", ""
+    for road in roads:
         try:
-            rows.append(Finding(f"weights of {name}", str(find_weights(name, weights))))
+            return Finding(what, str(find_weights(name, road)))
         except UserError as error:
-            rows.append(Finding(f"weights of {name}", "none at hand", error.cure))
-    return rows
+            cure = error.cure
+    return Finding(what, "none at hand", cure)

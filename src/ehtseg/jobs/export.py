@@ -79,7 +79,7 @@ def export(
         if int8 and not verdicts[INT8].holds:
             return Exported(None, words, verdicts)
         before = run.facts.get("guard") or guard(net, judging, run.recipe.data.size, run.threshold)
-        told: dict[str, Any] = {"compared_on": words, "weights_sha256": sha256_of(run.weights_file)}
+        told: dict[str, Any] = {"compared_on": words, "weights_sha256": run.weights_sha256}
         told["parity"] = {str(way): verdict.as_dict() for way, verdict in verdicts.items()}
         run = replace(run, facts={**run.facts, "guard": before})
         return Exported(_keep(run, name, file.parent, told), words, verdicts)

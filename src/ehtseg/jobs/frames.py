@@ -167,7 +167,9 @@ def share_out(n: int, available: Sequence[int]) -> list[int]:
 def _check(n: int, n_videos: int, out: Path) -> None:
     if n < n_videos:
         raise UserError(
-            f"at least one frame for each of {n_videos} videos", f"--n {n}", "Ask for more frames."
+            f"at least one frame for each of {n_videos} video(s)",
+            f"--n {n}",
+            "Ask for more frames.",
         )
     if not out.exists():
         return

@@ -24,7 +24,7 @@ import torch
 from ehtseg.jobs.places import RECORD, WRITER, absolute, describe_source
 from ehtseg.measuring.shapes import cut_out, touched_sides
 from ehtseg.reading.video import Progress, Video, open_video
-from ehtseg.records import Array, Frame
+from ehtseg.records import Array, Frame, UserError
 from ehtseg.seeing import render
 from ehtseg.seeing.clean import Cleaned, Tidied, as_it_is, clean
 from ehtseg.seeing.engines import NamedEngine
@@ -107,6 +107,7 @@ def write_results(means: Means, source: Path, folder: Path, progress: Progress) 
         doubts = means.doubts()
         with closing(means.look(video.frames(), doubts)) as seen:
             tally = _write_frames(beside, video, means, seen, progress)
+        _check_seen(video)
         tally.doubt = doubts.warning() if doubts else None
         picture = render.figure(tally.image, tally.mask, video.um_per_px)
         write_png(beside / "figure.png", picture, render.DOTS_PER_INCH, means.stamp)
@@ -114,6 +115,16 @@ def write_results(means: Means, source: Path, folder: Path, progress: Progress) 
         text = json.dumps(record, indent=1, ensure_ascii=False)
         (beside / RECORD).write_text(text + "\n", encoding="utf-8")
     return record
+
+
+def _check_seen(video: Video) -> None:
+    """Refuse a recording in which there is nothing to see, after a full pass over it."""
+    if video.n_flat == video.n_frames:
+        raise UserError(
+            f"frames with something to see in {video.path}",
+            f"{video.n_flat} frames of one value each",
+            "Look at the recording in a viewer, and record or export it again.",
+        )
 
 
 @dataclass(slots=True, eq=False)

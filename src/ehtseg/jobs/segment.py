@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -13,9 +14,9 @@ from ehtseg.jobs.results import FILES, Means, write_results
 from ehtseg.reading.video import Progress, find_videos
 from ehtseg.recipe import SegmentRecipe
 from ehtseg.records import UserError
-from ehtseg.seeing.engines import choose_device, memory_watched
+from ehtseg.seeing.engines import choose_batch, choose_device, memory_watched
 from ehtseg.seeing.machine import machine_facts
-from ehtseg.seeing.run_folder import RunFolder, sha256_of
+from ehtseg.seeing.run_folder import RunFolder
 from ehtseg.seeing.shipped import chosen_run
 from ehtseg.seeing.ways import choose_way, start
 
@@ -56,11 +57,15 @@ def segment(
     sources, failed = find_sources(videos)
     opened = chosen_run(run)
     means = decide_means(opened, choices or opened.recipe.segment, fps, um_per_px)
+    is_new = not Path(out).exists()
     folders = output_folders(sources, Path(out))
     results = [
         _segment_one(means, source, folder, progress)
         for source, folder in zip(sources, folders, strict=True)
     ]
+    if is_new:
+        with suppress(OSError):  # it stays where anything stands in it
+            Path(out).rmdir()
     return results + failed
 
 
@@ -90,7 +95,7 @@ def decide_means(
     engine = start(way, run, device)
     settings = {
         "ehtseg": machine_facts()["ehtseg"],
-        "weights_sha256": sha256_of(run.weights_file),
+        "weights_sha256": run.weights_sha256,
         "engine": engine.name,
         "precision": engine.precision,
         "size_px": run.recipe.data.size,
@@ -100,7 +105,7 @@ def decide_means(
         "fps_given": fps,
         "um_per_px_given": um_per_px,
     }
-    return Means(run, engine, choices.batch or (4 if device == "cpu" else 16), settings)
+    return Means(run, engine, choices.batch or int(choose_batch(device).value), settings)
 
 
 def _segment_one(means: Means, source: Path, folder: Path, progress: Progress) -> SegmentResult:

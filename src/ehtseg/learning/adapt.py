@@ -242,7 +242,7 @@ def _record(adapted: Adapted, start: RunFolder, threshold: float) -> RunFolder:
     facts["adapted"] = {
         "from": start.name,
         "from_doubt_limit": first,
-        "from_weights_sha256": sha256_of(start.weights_file),
+        "from_weights_sha256": start.weights_sha256,
         "frames": adapted.frames,
         "folds": adapted.folds,
         "steps": adapted.epochs * STEPS,

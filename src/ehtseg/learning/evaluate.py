@@ -23,7 +23,7 @@ from ehtseg.records import Array, UserError
 from ehtseg.seeing.clean import clean
 from ehtseg.seeing.engines import Engine, TorchEngine, choose_device, flush_denormals
 from ehtseg.seeing.predict import predict
-from ehtseg.seeing.run_folder import RunFolder, open_run, sha256_of
+from ehtseg.seeing.run_folder import RunFolder, open_run
 
 SPLITS = ("test", "validation", "train", "all")
 UNSEEN = "unseen"
@@ -189,7 +189,7 @@ def _facts(run: RunFolder, dataset: Dataset, warnings: list[str]) -> dict[str, A
             "data_sha256": run.facts["data_sha256"],
             "split_sha256": run.facts["split_sha256"],
             "weights": run.weights_file.name,
-            "weights_sha256": sha256_of(run.weights_file),
+            "weights_sha256": run.weights_sha256,
             "precision": run.facts["resolved"]["precision"],
         },
         "temperature": run.facts.get("temperature"),

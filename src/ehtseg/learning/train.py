@@ -107,7 +107,7 @@ def _begin(dataset: Dataset, recipe: Recipe, split: Split, out: Path, tell: Tell
     if out.exists() and (not out.is_dir() or {p.name for p in out.iterdir()} - {begun}):
         raise UserError(
             f"a new or empty folder for the training at {out}",
-            "one that holds other things",
+            "one that holds other things" if out.is_dir() else "a file",
             "Choose another --out.",
         )
     facts = {

@@ -102,7 +102,8 @@ class Training:
             raise UserError(
                 "a finite loss",
                 f"{whole} at step {step + 1}",
-                "Lower fit.lr (--lr), or set fit.clip_norm. The last whole epoch is kept.",
+                "Lower the learning rate (such as --set fit.lr=0.0001), or set fit.clip_norm. "
+                "The last whole epoch is kept.",
             )
         if fit.clip_value is not None:
             self.fabric.clip_gradients(self.model, self.optimiser, clip_val=fit.clip_value)

@@ -43,6 +43,7 @@ class Video:
     _raw: Raw = field(repr=False)
     _look: Look = field(repr=False)
     _counts_time: bool = field(repr=False)  # time is index / fps, not the file's time stamps
+    n_flat: int = field(default=0, init=False)  # frames of one value, after a full pass
 
     @property
     def scaling(self) -> Scaling:
@@ -77,7 +78,7 @@ class Video:
         if not came:
             raise _no_frames(self.path, damage)
         told = _findings(came, self._raw.n_frames, damage) + _doubts(came, flat, coloured)
-        self.n_frames = came
+        self.n_frames, self.n_flat = came, flat
         self.notes = tuple(dict.fromkeys((*self.notes, *told)))
 
     def _time_s(self, raw: RawFrame) -> float | None:

@@ -71,6 +71,26 @@ def choose_precision(device: str) -> Choice:
     return Choice("fp32", "the processor has neither AMX nor AVX512-BF16; bf16 would be slower")
 
 
+def choose_memory_format(device: str) -> Choice:
+    """channels_last, except on Apple GPUs."""
+    if device == "mps":
+        return Choice("contiguous", "channels_last was never tried on an Apple GPU")
+    return Choice("channels_last", "convolutions are faster so")
+
+
+def choose_threads() -> Choice:
+    """As many threads as torch takes: the user's number, else one a core."""
+    why = "one a core" if "OMP_NUM_THREADS" not in os.environ else "OMP_NUM_THREADS says so"
+    return Choice(str(torch.get_num_threads()), why)
+
+
+def choose_batch(device: str) -> Choice:
+    """Frames at a time where a recording is segmented: a GPU wants more of them."""
+    if device == "cpu":
+        return Choice("4", "frames at a time in segment; --batch sets another number")
+    return Choice("16", "frames at a time in segment, for a GPU; --batch sets another number")
+
+
 def cpu_bf16() -> str | None:
     """Which bf16 instructions the processor has and oneDNN may use, or None."""
     if not torch.backends.mkldnn.is_available():  # type: ignore[no-untyped-call]
@@ -118,7 +138,7 @@ class TorchEngine:
     def __init__(self, net: torch.nn.Module, precision: Precision, device: str = "cpu") -> None:
         self.name, self.precision, self.device = "torch", str(precision), device
         self.net = net.to(device).eval()
-        if device != "mps":
+        if choose_memory_format(device).value == "channels_last":
             self.net = self.net.to(memory_format=torch.channels_last)
 
     def __call__(self, images_BCHW: Array) -> Array:

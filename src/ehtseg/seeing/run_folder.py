@@ -59,7 +59,28 @@ class RunFolder:
     def words(self) -> str:
         """The network in words, for whoever reads a result."""
         kind = "the shipped model" if "name" in self.facts else "the network"
-        return f"{kind} {self.name} (weights {sha256_of(self.weights_file)[:16]})"
+        return f"{kind} {self.name} (weights {self.weights_sha256[:16]})"
+
+    @property
+    def weights_sha256(self) -> str:
+        """SHA-256 of the weights that segment and are scored.
+
+        Raises: UserError where there are none, or others than run.json tells.
+        """
+        path = self.weights_file
+        if not path.is_file():
+            cure = "Copy the run folder again, or train it again."
+            if not self.finished:
+                cure = "Give the command `ehtseg train` again: it continues."
+            raise UserError(f"network weights written by ehtseg at {path}", "no such file", cure)
+        found, wanted = sha256_of(path), self.facts.get("files", {}).get(path.name)
+        if self.finished and wanted not in (None, found):
+            raise UserError(
+                f"the weights that {self.path}/run.json describes",
+                f"another file as {path.name}",
+                "Copy the run folder again from where it was trained.",
+            )
+        return found
 
     def net(self, recipe: NetRecipe | None = None) -> Net:
         """The trained network, in evaluation mode; with `recipe`, frozen as that one says.
@@ -67,13 +88,7 @@ class RunFolder:
         Raises: UserError where the weights are missing, damaged or of another architecture.
         """
         tensors, _ = read_tensors(self.weights_file)
-        wanted = self.facts.get("files", {}).get(self.weights_file.name)
-        if self.finished and wanted != sha256_of(self.weights_file):
-            raise UserError(
-                f"the weights that {self.path}/run.json describes",
-                f"another file as {self.weights_file.name}",
-                "Copy the run folder again from where it was trained.",
-            )
+        _ = self.weights_sha256  # refuses other weights than those of run.json
         net = build(recipe or self.recipe.net, seed=self.recipe.fit.seed, card=self.facts["card"])
         fit_tensors(net, tensors, self.weights_file)
         net.eval()
@@ -120,7 +135,10 @@ def write_tensors(tensors: dict[str, torch.Tensor], note: dict[str, Any], path: 
     whole = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
     with written_whole(path) as beside:
         try:
+            beside.touch()
+            mode = beside.stat().st_mode  # safetensors would let nobody else read the file
             save_file(whole, beside, metadata={NOTE_KEY: json.dumps(note, sort_keys=True)})
+            beside.chmod(mode)
         except SafetensorError as error:  # its word for a full disk
             raise OSError(str(error)) from error
 

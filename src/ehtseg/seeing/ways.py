@@ -131,11 +131,18 @@ def start_graph(way: Way, model: bytes | Path) -> NamedEngine:
 def exported(run: RunFolder, name: str) -> Path | None:
     """The graph file of an earlier `ehtseg export`, if it is there.
 
-    Raises: UserError where the files are no longer those that were exported.
+    Raises: UserError where the files are no longer those that were exported, or the weights of
+    the run no longer those that they were exported from.
     """
     told = run.facts.get("exports", {}).get(name)
     if told is None:
         return None
+    if told["weights_sha256"] != run.weights_sha256:
+        raise UserError(
+            f"the weights of {run.path} that its exports were made from",
+            f"another file as {run.weights_file.name}",
+            f"Copy the run folder again, or run `ehtseg export {run.path}` again.",
+        )
     folder = run.path / "exports" / name
     for file, sha256 in told["files"].items():
         if not (folder / file).is_file() or sha256_of(folder / file) != sha256:
