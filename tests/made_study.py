@@ -37,6 +37,7 @@ class Story:
     best: Callable[[str, int], float] = lambda row, seed: 0.95  # Dice at the best threshold
     lost: dict[tuple[str, int], tuple[str, str]] = field(default_factory=dict)  # status, reason
     without_weights: str = "\n"  # rows of a network that has to start from random weights
+    machine: Callable[[int], str] = lambda seed: "a machine"  # by seed
     images: int = 6  # a place
     recordings: dict[str, int] = field(default_factory=dict)  # of a place; 1 where none is named
     scale: str = "cpu"
@@ -89,7 +90,10 @@ class Story:
                 for temperature in (1.0, 1.5)
                 for p in (0.01, 0.3, 0.99)
             ],
-            "timings.csv": [{**known, "seconds_training": 1.0, "seconds_scoring": 1.0}],
+            "timings.csv": [
+                {**known, "seconds_training": 1.0, "seconds_scoring": 1.0,
+                 "machine": self.machine(run.seed)}
+            ],
         }  # fmt: skip
 
     def scores(self, run: Run, place: str) -> Iterator[dict[str, Any]]:

@@ -228,6 +228,21 @@ def test_what_is_there_in_part_is_said_first_and_its_contrasts_are_those_that_we
     assert any("One training of a row decides nothing" in note for note in notes)
 
 
+def test_the_machine_of_each_run_is_told(tmp_path: Path) -> None:
+    story = Story(
+        small(table1, "U-Net, focal"), constant(FILM), machine=lambda seed: ("A", "B", "")[seed]
+    )
+    with in_style():
+        document = document_of(seen(story, tmp_path), tmp_path)
+    (rows,) = (t for t in document.each(Table) if t.name == "rows")
+    assert rows.lines[0].shown[-1] == "not noted (seed 2); A (seed 0); B (seed 1)"
+    alone = Story(small(table1, "U-Net, focal"), constant(FILM))
+    with in_style():
+        document = document_of(seen(alone, tmp_path / "one"), tmp_path)
+    (rows,) = (t for t in document.each(Table) if t.name == "rows")
+    assert rows.lines[0].shown[-1] == "a machine"
+
+
 def test_one_training_of_a_row_supports_no_claim(tmp_path: Path) -> None:
     lost = {(row, seed): ("failed", "") for row in (BETTER, WORSE) for seed in (1, 2, 3, 4)}
     c1 = claim(seen(pair_of_images(0.1, 0.01, lost=lost), tmp_path), "C1")

@@ -29,9 +29,9 @@ from ehtseg.study.designs import table1
 from ehtseg.study.entries import startable
 from ehtseg.study.ledger import Record, record_folder, run_folder, write_record
 from ehtseg.study.plan import Data, Place, Study
-from ehtseg.study.results import read_examples, read_results, select
+from ehtseg.study.results import as_text, machine_words, read_examples, read_results, select
 from ehtseg.study.run import Order, find_study, look_at, predict, predicted_s, run_study
-from ehtseg.study.task import Task
+from ehtseg.study.task import Task, machine_here
 from killable_study import made_up, tables_of, work_in
 
 HERE = Path(__file__).parent
@@ -176,6 +176,33 @@ def test_a_reason_names_no_path_of_the_machine(tmp_path: Path, inline: None) -> 
     run_study(work_in(tmp_path / "study"), Crew(), job=refuse)
     reasons = set(read_results(tmp_path / "study").runs["reason"])
     assert reasons == {"Expected room, got none in OUT. Free some."}
+
+
+def test_every_run_names_its_machine_also_where_another_one_goes_on(
+    tmp_path: Path, inline: None
+) -> None:
+    first = {"processor": "AMD EPYC", "instructions": "AVX512", "onednn_isa_limit": ""}
+    second = {**first, "processor": "Xeon"}
+
+    def on(machine: dict[str, str]) -> Callable[[Task], None]:
+        def job(task: Task) -> None:
+            found = tables_of(task.entry)
+            row = as_text({"timings.csv": [{"machine": machine_words(machine)}]})
+            write_record(Record({**found, **row}), record_folder(task.out, task.entry.key))
+
+        return job
+
+    out = tmp_path / "study"
+    work = work_in(out)
+    begun = replace(work, entries=work.entries[:4], facts={**work.facts, "made_with": first})
+    run_study(begun, Crew(), job=on(first))
+    timings = (out / "timings.csv").read_text().splitlines()
+    without = [line.rpartition(',"')[0] or line.rpartition(",")[0] for line in timings]
+    (out / "timings.csv").write_text("\n".join(without) + "\n")  # as older versions wrote it
+    assert set(read_results(out).timings["machine"]) == {"AMD EPYC, AVX512"}
+    run_study(replace(work, facts={**work.facts, "made_with": second}), Crew(), job=on(second))
+    machines = read_results(out).timings["machine"].tolist()
+    assert sorted(machines) == ["AMD EPYC, AVX512"] * 4 + ["Xeon, AVX512"] * 7
 
 
 def test_skipped_runs_stand_in_the_table(tmp_path: Path, inline: None) -> None:
@@ -349,6 +376,7 @@ def test_curves_and_facts_are_those_of_the_run_folder(finished: Path) -> None:
     facts = json.loads((run_folder(finished, run["key"]) / "run.json").read_text())
     assert float(run["temperature"]) == pytest.approx(facts["temperature"], rel=1e-5)
     assert (run["epochs"], run["steps"], run["weights"]) == ("3", "6", "random initialisation")
+    assert set(found.timings["machine"]) == {machine_here()}
     assert found.facts["seeds"] == [0, 1]
     assert set(found.facts["data"]) == {"film", "other"}
     text = "".join(path.read_text() for path in finished.glob("*.*"))

@@ -16,6 +16,12 @@ from ehtseg.study.plan import STAND_IN
 from ehtseg.study.report_cells import NONE
 from ehtseg.study.verdicts import COLLAPSED, best_dice, collapse_rate
 
+NOT_NOTED = "not noted"
+MACHINES = (
+    "The same training on another machine ends in other weights, because sums of floats are "
+    "rounded in another order: that is part of the spread between trainings."
+)
+
 
 def training_section(found: Found) -> list[Section]:
     """Validation Dice against steps, and the steps that each run took."""
@@ -102,11 +108,33 @@ def runs_section(found: Found) -> list[Section]:
         start = " or ".join(sorted(set(runs["weights"])))
         seeds = ", ".join(f"{seed:.0f}" for seed in np.unique(runs["seed"]))
         shown = (row, seeds, *(f"{size:,.0f}" for size in sizes.values()), start)
-        values = {"row": row, "seeds": seeds, **sizes, "weights": start}
-        lines.append(Line(shown, values, "apart" if row.endswith(STAND_IN) else ""))
-    columns = ("row", "seeds", "parameters", "trained", "epochs", "steps", "encoder starts from")
-    words = ("encoder starts from",)
-    return [Section("What was trained", table("rows", "Rows", columns, lines, "", words))]
+        made = _made_on(found, row)
+        values = {"row": row, "seeds": seeds, **sizes, "weights": start, "made on": made}
+        lines.append(Line((*shown, made), values, "apart" if row.endswith(STAND_IN) else ""))
+    columns = (
+        "row", "seeds", "parameters", "trained", "epochs", "steps", "encoder starts from",
+        "made on",
+    )  # fmt: skip
+    rows = table("rows", "Rows", columns, lines, MACHINES, columns[-2:])
+    return [Section("What was trained", rows)]
+
+
+def _made_on(found: Found, row: str) -> str:
+    """The machine of each run of a row, with the seeds where there were several."""
+    timings = found.results.timings
+    of_row = {name: values[np.isin(timings["key"], found.runs(row)["key"])]
+              for name, values in timings.items()}  # fmt: skip
+    by_machine = {
+        str(machine): sorted({int(seed) for seed in of_row["seed"][of_row["machine"] == machine]})
+        for machine in np.unique(of_row["machine"])
+    }
+    if len(by_machine) == 1:
+        return next(iter(by_machine)) or NOT_NOTED
+    told = [
+        f"{name or NOT_NOTED} (seed {', '.join(map(str, seeds))})"
+        for name, seeds in by_machine.items()
+    ]
+    return "; ".join(told) or NOT_NOTED
 
 
 def _courses(found: Found, row: str) -> list[Course]:

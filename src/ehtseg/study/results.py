@@ -18,7 +18,7 @@ curves.csv       one row an epoch: steps so far, loss, val_dice, val_iou
 thresholds.csv   Dice and IoU at each threshold: means over the images of a place, and pooled
 reliability.csv  bins of equally many pixels of a place, by probability; temperature 1 is the
                  network as it is
-timings.csv      seconds of each run: training (without reading), scoring
+timings.csv      seconds of each run: training (without reading), scoring; the machine that made it
 examples/        small pictures of one frame a place: its image, its true mask, and what each run of
                  the first seed sees there (probability, 0 to 255)
 """
@@ -60,15 +60,16 @@ COLUMNS: dict[str, tuple[str, ...]] = {
     "curves.csv": (*_RUN, "epoch", "steps", "loss", "val_dice", "val_iou"),
     "thresholds.csv": (*_RUN, "place", "threshold", "dice", "iou", "dice_pooled", "iou_pooled"),
     "reliability.csv": (*_RUN, "place", "temperature", "pixels", "predicted", "observed"),
-    "timings.csv": (*_RUN, "seconds_training", "seconds_scoring"),
+    "timings.csv": (*_RUN, "seconds_training", "seconds_scoring", "machine"),
     "runs.csv": (  # the last one: what it does not call done does not count
         *_RUN, "status", "reason", "epochs", "steps", "parameters", "trainable", "weights",
         "threshold", "temperature", "best_epoch", "baselines",
     ),
 }  # fmt: skip
+ADDED = {"timings.csv": {"machine"}}  # columns that older tables lack
 TEXT = {
     "study", "row", "key", "place", "recording", "image", "model",
-    "status", "reason", "weights", "baselines",
+    "status", "reason", "weights", "baselines", "machine",
 }  # fmt: skip
 _ORDER = (  # of the rows of every table, as far as it has these columns
     "key", "seed", "row", "place", "model", "recording", "image", "epoch", "temperature",
@@ -152,7 +153,9 @@ def read_tables(folder: Path) -> Tables:
 
     Raises: UserError for a table of other columns.
     """
-    return {name: _read(folder / name, wanted) for name, wanted in COLUMNS.items()}
+    tables = {name: _read(folder / name, wanted) for name, wanted in COLUMNS.items()}
+    _name_machines(folder, tables["timings.csv"])
+    return tables
 
 
 def write_tables(folder: Path, tables: Tables) -> None:
@@ -190,6 +193,17 @@ def as_text(tables: Mapping[str, Sequence[Mapping[str, Any]]]) -> Tables:
     }
 
 
+def machine_words(facts: Mapping[str, str]) -> str:
+    """A machine in words, from what study.json keeps of it.
+
+    >>> machine_words({"processor": "AMD EPYC", "instructions": "AVX512", "onednn_isa_limit": ""})
+    'AMD EPYC, AVX512'
+    """
+    named = [facts.get(name, "") for name in ("processor", "instructions")]
+    limit = facts.get("onednn_isa_limit", "")
+    return ", ".join([*filter(None, named), *([f"limited to {limit}"] if limit else [])])
+
+
 def cell(value: Any) -> str:
     """A value as it stands in a table: six significant digits, NaN and None as nothing.
 
@@ -207,13 +221,25 @@ def _read(path: Path, wanted: tuple[str, ...]) -> list[Row]:
     with open(path, newline="", encoding="utf-8") as file:
         reader = csv.DictReader(file)
         rows = list(reader)
-    if tuple(reader.fieldnames or ()) != wanted or any(None in row.values() for row in rows):
+    added = ADDED.get(path.name, set())
+    known = [tuple(name for name in wanted if name not in without) for without in (set(), added)]
+    if tuple(reader.fieldnames or ()) not in known or any(None in row.values() for row in rows):
         raise UserError(
             f"a table of the columns {', '.join(wanted)} in {path}",
             "another table, or one of another version",
             "Choose another --out, or restore the file.",
         )
-    return rows
+    return [{name: row.get(name, "") for name in wanted} for row in rows]
+
+
+def _name_machines(folder: Path, timings: list[Row]) -> None:
+    """Name the machine of older runs, where their study has known one machine only."""
+    unnamed = [row for row in timings if not row["machine"]]
+    if unnamed and (folder / "study.json").is_file():
+        facts = read_facts(folder)
+        if "made_with" in facts and "continued_with" not in facts:
+            for row in unnamed:
+                row["machine"] = machine_words(facts["made_with"])
 
 
 def _number(text: str) -> float:

@@ -190,8 +190,10 @@ def run_study(
     """
     order, keep = work.order, work.order.keep
     with locked(order.out):
-        _write_facts(order.out, work.facts, tell)
         ledger = _opened_ledger(order, work.entries)
+        if (order.out / "study.json").exists():
+            ledger.save()  # with the machine of each run, before another one goes on
+        _write_facts(order.out, work.facts, tell)
         ledger.collect()
         for name, count in _borrow(ledger, order, work.facts).items():
             tell(f"{count} runs come from {name}: the same trainings on the same data.")

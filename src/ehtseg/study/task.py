@@ -14,11 +14,12 @@ from filelock import FileLock
 from ehtseg.learning.train import train
 from ehtseg.nets.weights import FOLDER
 from ehtseg.records import UserError
-from ehtseg.seeing.engines import flush_denormals
+from ehtseg.seeing.engines import choose_device, flush_denormals
+from ehtseg.seeing.machine import machine_facts
 from ehtseg.study.entries import Entry
 from ehtseg.study.frames import frames_at, split_of, training_frames
 from ehtseg.study.ledger import Record, lock_of, record_folder, run_folder, write_record
-from ehtseg.study.results import BASELINES, as_text
+from ehtseg.study.results import BASELINES, as_text, machine_words
 from ehtseg.study.score import (
     Pictures,
     engines_of,
@@ -52,6 +53,8 @@ def carry_out(task: Task) -> None:
     """
     prepare(task)
     record = _baselines(task) if task.entry.row == BASELINES else _training(task)
+    for row in record.tables["timings.csv"]:
+        row["machine"] = machine_here()
     write_record(record, record_folder(task.out, task.entry.key))
 
 
@@ -60,6 +63,12 @@ def once(job: Callable[[Task], None], task: Task) -> None:
     with FileLock(lock_of(task.out, task.entry.key)):
         if not record_folder(task.out, task.entry.key).is_dir():
             job(task)
+
+
+def machine_here() -> str:
+    """This machine in words: processor, instructions, and the GPU where one is used."""
+    device, words = choose_device(), machine_words(machine_facts())
+    return words if device.value == "cpu" else f"{words}, {device.why}"
 
 
 def prepare(task: Task) -> None:
