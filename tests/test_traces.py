@@ -186,14 +186,13 @@ def test_ends_of_hard_masks_that_jump_by_pixels_are_not_taken_for_quiet():
             assert soft.jitter[name] < hard.jitter[name]
 
 
-def test_a_better_trace_without_a_sign_is_not_called_worse():
+def test_a_better_trace_that_is_no_size_is_not_called_worse_or_chosen():
     rng = np.random.default_rng(5)
     x, quiet = twitching(), rng.normal(0, 0.05, 900)
-    choice = choose_trace(
-        recording(contraction_px=5 * x + quiet * 4, displacement_px=5 * x + quiet)
-    )
+    better = {"displacement_px": 5 * x + quiet, "perimeter_px": 900 - 5 * x + quiet}
+    choice = choose_trace(recording(contraction_px=5 * x + quiet * 4, **better))
     assert choice is not None
-    assert "contraction_px has the best signal-to-noise of the traces with a sign" in choice.reason
+    assert "contraction_px has the best signal-to-noise of those with the size" in choice.reason
 
 
 def test_any_record_of_numbers_and_words_can_be_collected():

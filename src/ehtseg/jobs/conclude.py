@@ -16,6 +16,7 @@ from ehtseg.measuring.edits import Edit, apply_edits
 from ehtseg.measuring.events import Event
 from ehtseg.measuring.kinetics import Meaning, table_of_beats
 from ehtseg.measuring.quality import Flag
+from ehtseg.measuring.shares import share_numbers, shares_of_beats, with_shares
 from ehtseg.measuring.summary import Number, summary
 from ehtseg.measuring.traces import Choice, Traces, choose_trace, stem
 from ehtseg.recipe import MeasureRecipe
@@ -66,13 +67,16 @@ def conclude(
     rows = table_of_beats(finding.time_s, finding.x, finding.beats, meaning)
     sure = finding.verdict == "beating"
     numbers = summary(finding, meaning, recipe.pacing_bpm) if sure else {}
+    shares = shares_of_beats(finding, traces, choice) if sure else {}
+    numbers |= share_numbers(shares, traces, choice)
+    told = with_shares(rows, finding, shares)
     return Conclusion(
         traces,
         clock,
         choice,
         finding,
         meaning,
-        tuple(beat_rows(finding, rows, clock)),
+        tuple(beat_rows(finding, told, clock)),
         tuple(parameter_rows(numbers, clock)),
         (*flags, *_flags_of_beats(finding, rows)),
         course_of(finding, rows, events) if clock.is_known else Course(),

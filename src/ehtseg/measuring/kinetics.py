@@ -33,7 +33,7 @@ class Meaning:
     """
 
     unit: str = "px"
-    share: Literal["", "fs_pct", "fac_pct", "width_change_pct"] = ""
+    share: Literal["", "fs_pct", "fac_pct"] = ""
     zero: float = NAN
 
 

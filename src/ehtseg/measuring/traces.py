@@ -35,7 +35,9 @@ SIGNS: dict[str, int] = {
     "displacement": 1,
 }
 DEFAULT = "major_axis"
-UNSIGNED = "displacement"  # a mean of lengths: it cannot fall below its own noise
+# Chosen last: displacement, a mean of lengths, cannot fall below its own noise; a perimeter also
+# tells how rough an outline is, and its amplitude is no size of a contraction.
+LAST = ("displacement", "perimeter")
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -246,8 +248,8 @@ def choose_trace(traces: Traces, wanted: str | None = None) -> Choice | None:
     """The trace with the best signal-to-noise, why, and how the others agree with it.
 
     Signal: 5 to 95 % range after slow drift is taken off; noise: `jitter`. A trace that misses
-    more than a tenth of the frames cannot be chosen, and the unsigned displacement only where
-    every signed trace is below `WORTHY_SNR`. None where no trace can be chosen. `wanted`, a name
+    more than a tenth of the frames cannot be chosen, and those of `LAST` only where every other
+    trace is below `WORTHY_SNR`. None where no trace can be chosen. `wanted`, a name
     without its unit, goes before the best one where it can be chosen.
 
     Raises: UserError for a `wanted` that no trace is called.
@@ -293,8 +295,8 @@ def _snr(flat_T: Array, noise: float) -> float:
 
 
 def _best(ranked: list[str], snr: dict[str, float]) -> str:
-    signed = [name for name in ranked if stem(name) != UNSIGNED]
-    worthy = [name for name in signed if snr[name] >= WORTHY_SNR] or ranked
+    first = [name for name in ranked if stem(name) not in LAST]
+    worthy = [name for name in first if snr[name] >= WORTHY_SNR] or ranked
     if snr[worthy[0]] >= 1:  # below, it moves by less than its own rounding
         return worthy[0]
     return next((name for name in ranked if stem(name) == DEFAULT), ranked[0])
@@ -305,5 +307,5 @@ def _why(name: str, snr: dict[str, float]) -> str:
     beside = f"; the others: {', '.join(others)}" if others else "; it is the only one"
     weak = ". That is hardly more than noise" if snr[name] < WORTHY_SNR else ""
     passed = any(value > snr[name] for value in snr.values())
-    best = "best signal-to-noise of the traces with a sign" if passed else "best signal-to-noise"
+    best = "best signal-to-noise" + passed * " of those with the size of a contraction"
     return f"{name} has the {best} ({snr[name]:.0f}{beside}){weak}."

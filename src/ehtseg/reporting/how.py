@@ -8,6 +8,7 @@ HOW = {  # by the beginning of a column's name; the longest that fits counts
     "amplitude": "peak above the relaxed level before the beat",
     "fs_pct": "shortening / relaxed length",
     "fac_pct": "loss of area / relaxed area",
+    "width_change_pct": "gain of width at mid section / relaxed width",
     "ttp10": "10 % of the amplitude to the peak",
     "c50": "50 % of the upstroke to the peak",
     "upstroke": "10 to 90 % of the amplitude on the upstroke",
