@@ -152,6 +152,16 @@ def test_a_mask_that_is_not_one_is_a_problem_with_its_cure(ehtseg: Cli, tmp_path
     assert "film_0002" in out
 
 
+def test_ctrl_c_says_what_becomes_of_the_work(ehtseg: Cli, monkeypatch: pytest.MonkeyPatch) -> None:
+    def interrupted(_weights: Path | None) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("ehtseg.jobs.doctor.doctor", interrupted)
+    code, _, err = ehtseg("doctor")
+    assert code == 130
+    assert err.strip() == "Interrupted. What is complete is kept; the same command continues."
+
+
 def test_help_does_not_import_torch() -> None:
     code = "import sys; sys.argv = ['ehtseg', '--help']; from ehtseg.doors.cli import app\n"
     code += "try: app()\nexcept SystemExit: pass\n"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import cv2
 import numpy as np
@@ -80,6 +80,21 @@ def test_an_export_of_other_weights_is_refused(run: RunFolder) -> None:
     write_facts(run.path, facts)  # a run folder put together from two
     with pytest.raises(UserError, match="its exports were made from"):
         exported(open_run(run.path), "onnx")
+
+
+@pytest.mark.parametrize("format", ["onnx", "openvino"])
+def test_a_full_disk_is_one_paragraph_and_leaves_nothing(
+    run: RunFolder, format: Literal["onnx", "openvino"]
+) -> None:
+    resource = pytest.importorskip("resource", reason="limits of this kind are POSIX's")
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (1_000, before[1]))
+    try:
+        with pytest.raises(UserError, match=r"room for a graph.*TMPDIR"):
+            export(run, format)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    assert not (run.path / "exports").exists()
 
 
 @pytest.mark.slow

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, NoReturn
 
 import typer
 
@@ -14,6 +14,8 @@ from ehtseg.doors.networks import describe, evaluate, export, train
 from ehtseg.doors.opponents import export_nnunet, nnunet, prices
 from ehtseg.doors.recordings import analyse, segment
 from ehtseg.records import UserError
+
+INTERRUPTED = 130  # the exit code of shells for Ctrl-C
 
 app = typer.Typer(
     name="ehtseg",
@@ -77,5 +79,13 @@ def main() -> None:
         typer.echo(f"ehtseg: {error}", err=True)
         sys.exit(2)
     except KeyboardInterrupt:
-        typer.echo("Interrupted. What is complete is kept; the same command continues.", err=True)
-        sys.exit(130)
+        _interrupted()
+    except SystemExit as end:
+        if end.code == INTERRUPTED:  # what typer makes of Ctrl-C
+            _interrupted()
+        raise
+
+
+def _interrupted() -> NoReturn:
+    typer.echo("Interrupted. What is complete is kept; the same command continues.", err=True)
+    sys.exit(INTERRUPTED)

@@ -67,12 +67,11 @@ def export(
     words = f"{len(judging)} of {words}" if int8 else words
     with tempfile.TemporaryDirectory() as folder:
         file = Path(folder) / GRAPH_FILES[name]
-        if format == "onnx":
-            file.write_bytes(graph)
-        else:
+        model = graph if format == "onnx" else read_openvino(graph)
+        if int8:
             small = [to_working_size(image, run.recipe.data.size) for image, _ in frames[::2]]
-            batches = [as_batch([image]) for image in small]
-            save_openvino(quantised(graph, batches) if int8 else read_openvino(graph), file)
+            model = quantised(graph, [as_batch([image]) for image in small])
+        _save(model, file)
         engines = {way: start_graph(way, file) for way in _ways(name)}
         reference = TorchEngine(net, "fp32")
         verdicts = judge(reference, engines, judging, run.recipe.data.size, run.threshold)
@@ -135,6 +134,24 @@ def _check(run: RunFolder, format: str, int8: bool, videos: Sequence[Path | str]
         )
     for package in ("onnx", "openvino" if format == "openvino" else "onnxruntime"):
         needed(package)
+
+
+def _save(model: Any, file: Path) -> None:
+    """Write an ONNX graph (bytes) or a graph of OpenVINO.
+
+    Raises: UserError where the disk is full.
+    """
+    try:
+        if isinstance(model, bytes):
+            file.write_bytes(model)
+        else:
+            save_openvino(model, file)
+    except (OSError, RuntimeError) as error:  # OpenVINO's word for a full disk is the second
+        raise UserError(
+            f"room for a graph in {file.parent.parent}",
+            f"“{getattr(error, 'strerror', None) or error}”",
+            "Free some space there, or set TMPDIR to another folder; nothing was exported.",
+        ) from error
 
 
 def _ways(name: str) -> list[Way]:

@@ -59,13 +59,15 @@ def segment(
     means = decide_means(opened, choices or opened.recipe.segment, fps, um_per_px)
     is_new = not Path(out).exists()
     folders = output_folders(sources, Path(out))
-    results = [
-        _segment_one(means, source, folder, progress)
-        for source, folder in zip(sources, folders, strict=True)
-    ]
-    if is_new:
-        with suppress(OSError):  # it stays where anything stands in it
-            Path(out).rmdir()
+    try:
+        results = [
+            _segment_one(means, source, folder, progress)
+            for source, folder in zip(sources, folders, strict=True)
+        ]
+    finally:
+        if is_new:
+            with suppress(OSError):  # it stays where anything stands in it
+                Path(out).rmdir()
     return results + failed
 
 
