@@ -167,6 +167,29 @@ def test_a_last_beat_without_its_relaxation_counts_and_is_marked() -> None:
     assert "recording stops" in last.reason
 
 
+@pytest.mark.parametrize("after_s", [0.1, 0.2, 0.4])
+@pytest.mark.parametrize("n_beats", [4, 12])
+def test_a_last_beat_whose_peak_was_filmed_counts_however_little_it_relaxes(
+    n_beats: int, after_s: float
+) -> None:
+    """Its prominence towards the end of the recording is small, and no second row stands for it."""
+    train = with_noise(regular_train(0.9, 30, n_beats, rise_s=0.2, tau_s=0.2), 0.02, 10_004)
+    kept = train.time_s <= train.peak_s[-1] + after_s
+    finding = find_beats(train.time_s[kept], train.x[kept])
+    assert [beat.accepted for beat in finding.beats] == [True] * n_beats
+    assert finding.beats[-1].clipped == "end"
+    assert finding.beats[-1].t50_s == pytest.approx(train.t50_s[-1], abs=0.02)
+    assert finding.beats[-1].amplitude == pytest.approx(1, abs=0.08)
+
+
+def test_a_last_beat_without_its_peak_is_a_row_and_no_beat() -> None:
+    train = with_noise(regular_train(0.9, 30, 6, rise_s=0.3, tau_s=0.2), 0.02, 10_005)
+    kept = train.time_s <= train.peak_s[-1] - 0.07
+    finding = find_beats(train.time_s[kept], train.x[kept])
+    assert [beat.accepted for beat in finding.beats] == [True] * 5 + [False]
+    assert finding.beats[-1].reason == "the recording ends during this beat"
+
+
 def test_frames_without_a_value_are_left_out() -> None:
     train = clean()
     x = train.x.copy()

@@ -35,6 +35,7 @@ TWITCH_S = 3.0  # a twitch is over within this time on either side of its peak
 RHYTHMIC = 0.3  # autocorrelation from which on the period is trusted
 LONGEST_S = 6.0  # what takes longer is drift
 FEWEST_FRAMES = 20
+EDGE_FRAMES = 2  # a maximum so near to the edge of the recording may be the slope of a beat
 REMOVED = "removed by hand"
 NAN = float("nan")
 
@@ -134,15 +135,21 @@ def _candidates(time_s: Array, x: Array, period_s: float, strength: float) -> tu
     """Times and prominences of the maxima of the blurred trace.
 
     Prominence is counted from the higher of the lowest points on either side, within one and a
-    half periods where the trace has a rhythm: further away drift would be taken for height.
+    half periods where the trace has a rhythm: further away drift would be taken for height. With a
+    rhythm, a beat that the recording cuts is counted from the side that was filmed.
     """
     grid_s, values = even(time_s, x)
     step_s = frame_interval_s(time_s)
     blurred = gaussian_filter1d(values, BLUR_S / step_s, mode="nearest")
-    reach_s = min(1.5 * period_s, TWITCH_S) if strength >= RHYTHMIC else TWITCH_S
+    rhythmic = strength >= RHYTHMIC
+    reach_s = min(1.5 * period_s, TWITCH_S) if rhythmic else TWITCH_S
     window = 2 * round(reach_s / step_s) + 1
+    if rhythmic:
+        blurred = np.pad(blurred, 1, constant_values=float(np.min(blurred)))
     peaks, found = find_peaks(blurred, prominence=1e-9 * np.ptp(x), wlen=max(window, 3))
-    return grid_s[peaks], found["prominences"]
+    peaks = peaks - rhythmic
+    seen = (peaks >= EDGE_FRAMES) & (peaks < len(values) - EDGE_FRAMES)
+    return grid_s[peaks[seen]], found["prominences"][seen]
 
 
 def _typical(prominence: Array) -> float:
