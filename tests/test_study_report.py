@@ -45,6 +45,7 @@ from ehtseg.study.plan import Study, from_random
 from ehtseg.study.report import document_of, write_report
 from ehtseg.study.report_contrasts import across, contrasts_at
 from ehtseg.study.report_designs import series_of
+from ehtseg.study.report_paper import paper_in_short
 from ehtseg.study.report_pixels import plateau
 from ehtseg.study.results import read_results
 from ehtseg.study.verdicts import Claim, claims
@@ -241,6 +242,20 @@ def test_the_machine_of_each_run_is_told(tmp_path: Path) -> None:
         document = document_of(seen(alone, tmp_path / "one"), tmp_path)
     (rows,) = (t for t in document.each(Table) if t.name == "rows")
     assert rows.lines[0].shown[-1] == "a machine"
+
+
+def test_whether_the_printed_order_comes_out_again_is_told(tmp_path: Path) -> None:
+    def dice(row: str, seed: int, place: str, image: int) -> float:
+        printed = PRINTED[tuple(row.split(", "))][0]
+        return {OWN: printed, MBPT: 1 - printed, OHW: 0.5}.get(place, 0.2)
+
+    rows = ("U-Net, BCE", "U-Net, focal", "ResNet-50, BCE, frozen", "VGG-16, focal, frozen")
+    found = seen(Story(small(table1, *rows), dice), tmp_path)
+    (said,) = paper_in_short(found)
+    assert f"The paper's lowest row, U-Net, BCE, Dice 0.3019, has here 0.3020 ({OWN})" in said
+    assert f"+1.00 ({OWN}), -1.00 ({MBPT});" in said, "equal scores have no order"
+    few = seen(Story(small(table1, *rows[:3]), dice), tmp_path / "few")
+    assert paper_in_short(few) == []
 
 
 def test_one_training_of_a_row_supports_no_claim(tmp_path: Path) -> None:

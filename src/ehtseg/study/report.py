@@ -6,6 +6,7 @@ bytes. Sections stand in report_*.py, the verdicts on the paper's claims in verd
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
@@ -23,9 +24,10 @@ from ehtseg.study.plan import SCALES, STAND_IN, Study
 from ehtseg.study.report_cells import slug
 from ehtseg.study.report_contrasts import claim_section, contrast_section, contrasts_at, tally_of
 from ehtseg.study.report_designs import leakage_in_short, level_sections
+from ehtseg.study.report_paper import paper_in_short, paper_section
 from ehtseg.study.report_pixels import pixel_sections
 from ehtseg.study.report_rivals import rival_sections, rivals_ahead, rivals_in_short
-from ehtseg.study.report_scores import paper_section, place_sections
+from ehtseg.study.report_scores import place_sections
 from ehtseg.study.report_training import collapse_section, runs_section, training_section
 from ehtseg.study.results import read_examples, read_facts, read_results
 from ehtseg.study.verdicts import Claim, claims
@@ -44,7 +46,8 @@ HOW = (
     f"Steps to a validation Dice of {GOOD}: first epoch that shows it; runs that never do are "
     "censored at the end of their budget.",
     "runs.csv, results.csv, curves.csv, thresholds.csv and reliability.csv hold every number that "
-    "this page is made from; tables/ and figures/ hold its parts. Seconds are in timings.csv.",
+    "this page is made from; tables/ and figures/ hold its parts. Seconds and machine of each run "
+    "are in timings.csv.",
 )
 
 
@@ -105,7 +108,7 @@ def _short(found: Found, judged: tuple[Claim, ...]) -> Section:
         *_progress_in_short(found),
     )
     said = [*rivals_in_short(found), *leakage_in_short(found)]
-    said += [_place_in_short(found, place) for place in found.places]
+    said += [*paper_in_short(found), *(_place_in_short(found, place) for place in found.places)]
     said += [f"{each.name} ({each.text[:-1]}): {each.outcome}. {each.reason}" for each in judged]
     if found.stand_ins:
         said.append(
@@ -198,7 +201,10 @@ def _example_sections(found: Found, folder: Path) -> list[Section]:
             loaded = {name: np.asarray(Image.open(path)) for name, path in pictures.items()}
             figure = examples(loaded, np.asarray(Image.open(paths["truth"])))
             name = f"examples_{slug(place)}_{slug(image)}"
-            note = "Probability from black (0) to white (1); the line is the outline of the mask."
+            note = (
+                "The middle frame, seen by the training of the first seed. Probability from black "
+                "(0) to white (1); the line is the outline of the mask."
+            )
             blocks.append(Picture(name, f"One frame of {place}", figure, note))
     return [Section("What each row sees", tuple(blocks))] if blocks else []
 
@@ -211,10 +217,13 @@ def _made_with(found: Found) -> tuple[Block, ...]:
     for name, word in words.items():
         inner = facts.get(name, {})
         if inner:
-            told.append(f"{word}: " + "; ".join(f"{key} {inner[key]}" for key in sorted(inner)))
-    for inner in facts.get("continued_with", []):
-        told.append("Continued with: " + "; ".join(f"{key} {inner[key]}" for key in sorted(inner)))
+            told.append(f"{word}: {_listed(inner)}")
+    told += [f"Continued with: {_listed(inner)}" for inner in facts.get("continued_with", [])]
     return (Points(tuple(told)),) if told else ()
+
+
+def _listed(facts: Mapping[str, str]) -> str:
+    return "; ".join(f"{name} {facts[name]}" for name in sorted(facts) if facts[name])
 
 
 def _count(found: Found) -> str:

@@ -32,6 +32,17 @@ def score_cell(scores: Table | None, sign: str = "") -> str:
     return f"{shown}\n[{by_seed.min():.4f} to {by_seed.max():.4f}]"
 
 
+def held_cell(gap: float | None, shown: str = "") -> str:
+    """A lead over an opponent, with its sign, and below it what has been shown by it."""
+    told = NONE if gap is None else f"{gap:+.4f}"
+    return f"{told}\n{shown}" if shown else told
+
+
+def short_cell(scores: Table | None, column: str) -> str:
+    """A score without its interval; two digits for a distance."""
+    return NONE if scores is None else f"{mean_of(scores):.{2 if 'px)' in column else 4}f}"
+
+
 def mean_of(scores: Table | None) -> float:
     """The mean of a score over units and trainings; NaN for none."""
     return float(scores.values.mean()) if scores is not None else math.nan

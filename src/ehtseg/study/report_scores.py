@@ -14,17 +14,16 @@ from ehtseg.learning.scores import Counts, Score, dice, iou
 from ehtseg.records import Array
 from ehtseg.reporting.document import Block, Line, Picture, Section, Tone, table
 from ehtseg.reporting.study_figures import distributions, forest
-from ehtseg.study.designs import PRINTED
 from ehtseg.study.found import OPPONENTS, Found
-from ehtseg.study.levels import label
 from ehtseg.study.opponents import Standing, opponent_of, standing
-from ehtseg.study.plan import STAND_IN
 from ehtseg.study.report_cells import (
     BRACKETS,
     NONE,
+    held_cell,
     mark_of,
     mean_of,
     score_cell,
+    short_cell,
     slug,
     values_of,
 )
@@ -34,7 +33,6 @@ from ehtseg.study.statistics import (
     Table,
     averages,
     effective_count,
-    implied_sd,
     lag_one,
 )
 
@@ -52,82 +50,11 @@ AVERAGED = (
 )
 
 
-def paper_section(found: Found) -> list[Section]:
-    """The paper's printed table beside ours; nothing where a design has none of its rows."""
-    printed = [label(row) for row in found.study.rows if row in PRINTED]
-    if not printed or not found.places:
-        return []
-    notes = (
-        "The paper prints one number a row, of 100 test frames, without seeds or intervals, and "
-        "does not say whether these frames come from films that it trained on. Its images are not "
-        "public: its absolute values can be neither confirmed nor refuted here; how its rows "
-        "differ from each other can be looked at again.",
-        "SD of Dice: what the printed pair of Dice and IoU gives away about the spread between "
-        "images, if both are means over images (IoU is a convex function of Dice).",
-    )
-    own = found.places[0]
-    columns = (
-        "row", "Dice, paper", "IoU, paper", "SD of Dice, paper", f"Dice, {own}", f"IoU, {own}",
-        *(f"Dice, {place}" for place in found.places[1:]), f"minus mean mask, {own}",
-    )  # fmt: skip
-    lines = [_paper_line(found, row) for row in printed]
-    lines += opponent_lines(found, _run(found, printed), width=4)
-    stand_ins = [
-        _paper_line(found, row + STAND_IN) for row in printed if row + STAND_IN in found.stand_ins
-    ]
-    apart = table(
-        "paper_random_weights",
-        "Rows run from random weights, because the ImageNet weights could not be had",
-        columns,
-        stand_ins,
-        "They stand in for no printed row and take part in no comparison with ImageNet weights.",
-    )
-    main = table("paper", "The paper's table, and ours", columns, lines, SHOWN)
-    return [Section("The paper's table beside ours", (*notes, *main, *apart))]
-
-
 def place_sections(found: Found) -> list[Section]:
     """One section a place: scores, intervals, opponents, single images."""
     return [
         Section(f"Scores: {place}", tuple(_place_blocks(found, place))) for place in found.places
     ]
-
-
-def opponent_lines(found: Found, rows: Sequence[str], width: int) -> list[Line]:
-    """Opponents of these rows at every place, after `width` columns that they have no part in."""
-    lines = []
-    for model, name in OPPONENTS.items():
-        tables = [opponent_of(found, rows, place, model) for place in found.places]
-        iou_here = opponent_of(found, rows, found.places[0], model, "iou")
-        if any(each is not None for each in tables):
-            first, *others = [score_cell(each) for each in tables]
-            values = {f"dice, {p}": mean_of(t) for p, t in zip(found.places, tables, strict=True)}
-            shown = (name, *[NONE] * (width - 1), first, _short(iou_here, "IoU"), *others, NONE)
-            lines.append(Line(shown, {"row": name, **values}, "opponent"))
-    return lines
-
-
-def _run(found: Found, rows: Sequence[str]) -> list[str]:
-    return [row for row in rows if row in found.rows]
-
-
-def _paper_line(found: Found, row: str) -> Line:
-    own = found.places[0]
-    printed = PRINTED[tuple(row.removesuffix(STAND_IN).split(", "))]
-    tables = [found.table(row, place) for place in found.places]
-    held = standing(found, row, own)
-    missing = "random\nweights, below" if row + STAND_IN in found.stand_ins else "not run"
-    told = _held(held.gaps.get("mean_mask"), held.shown) if tables[0] is not None else missing
-    first, *others = [score_cell(each) for each in tables]
-    iou_here = found.table(row, own, "iou")
-    values = {"row": row, "dice_paper": printed[0], "iou_paper": printed[1]}
-    values |= {"sd_paper": implied_sd(*printed)}
-    values |= values_of(iou_here, f"iou, {own}")
-    for place, each in zip(found.places, tables, strict=True):
-        values |= values_of(each, f"dice, {place}")
-    paper = (row, *(f"{score:.4f}" for score in printed), f"{implied_sd(*printed):.3f}")
-    ours = (first, _short(iou_here, "IoU"), *others)
-    return Line((*paper, *ours, told), {**values, "shown": told})
 
 
 def _place_blocks(found: Found, place: str) -> list[Block]:
@@ -196,7 +123,7 @@ def _score_line(
     name: str, tables: dict[str, Table | None], held: Standing | None, tone: Tone
 ) -> Line:
     cells = [
-        score_cell(scores) if column in ("Dice", "IoU") else _short(scores, column)
+        score_cell(scores) if column in ("Dice", "IoU") else short_cell(scores, column)
         for column, scores in tables.items()
     ]
     values: dict[str, object] = {"row": name}
@@ -206,7 +133,7 @@ def _score_line(
         return Line((name, *cells, *[NONE] * (len(OPPONENTS) + 1)), values, tone)
     gaps = {model: held.gaps.get(model) for model in OPPONENTS}
     values |= {f"minus_{model}": gap for model, gap in gaps.items()} | {"shown": held.shown}
-    return Line((name, *cells, *map(_held, gaps.values()), held.words), values, tone)
+    return Line((name, *cells, *map(held_cell, gaps.values()), held.words), values, tone)
 
 
 def _average_table(found: Found, rows: Sequence[str], place: str) -> tuple[Block, ...]:
@@ -241,16 +168,6 @@ def _averages(images: Columns, score: Score) -> Averages:
     counted = zip(*(images[name].tolist() for name in ("tp", "fp", "fn", "tn")), strict=True)
     counts = [Counts(*map(int, each)) for each in counted]
     return averages(counts, images["recording"].tolist(), score)
-
-
-def _held(gap: float | None, shown: str = "") -> str:
-    """A lead over an opponent, with its sign, and below it what has been shown by it."""
-    told = NONE if gap is None else f"{gap:+.4f}"
-    return f"{told}\n{shown}" if shown else told
-
-
-def _short(scores: Table | None, column: str) -> str:
-    return NONE if scores is None else f"{mean_of(scores):.{2 if 'px)' in column else 4}f}"
 
 
 def _distribution(found: Found, place: str) -> Picture:

@@ -18,8 +18,9 @@ from ehtseg.study.verdicts import COLLAPSED, best_dice, collapse_rate
 
 NOT_NOTED = "not noted"
 MACHINES = (
-    "The same training on another machine ends in other weights, because sums of floats are "
-    "rounded in another order: that is part of the spread between trainings."
+    "A package is where the file of ImageNet weights came from. The same training on another "
+    "machine ends in other weights, because sums of floats are rounded in another order: that is "
+    "part of the spread between trainings."
 )
 
 
@@ -40,7 +41,8 @@ def training_section(found: Found) -> list[Section]:
         "Steps of the optimiser; validation is looked at once an epoch, so that no number is finer "
         "than that. Steps: median of the runs that got there (lowest to highest). Restricted mean: "
         f"mean steps to {GOOD}, at most {end:.0f}, the smallest budget, runs that did not get "
-        "there counted with all of it. Validation frames come from the folder of the training."
+        "there counted with all of it; a run may fall below it again. Validation frames come from "
+        "the folder of the training."
     )
     curves = {row: [Curve(run.steps, run.dice) for run in runs] for row, runs in groups.items()}
     blocks: list[Block] = [
@@ -63,7 +65,8 @@ def collapse_section(found: Found) -> list[Section]:
         low, high = min(best_dice(found, row).values()), max(best_dice(found, row).values())
         count = round(rate.estimate * rate.units)
         interval = f"{100 * rate.low:.0f} to {100 * rate.high:.0f} %"
-        shown = (row, f"{count} of {rate.units}", interval, f"{low:.3f} to {high:.3f}")
+        dice = f"{low:.3f}" if rate.units == 1 else f"{low:.3f} to {high:.3f}"
+        shown = (row, f"{count} of {rate.units}", interval, dice)
         values = {"row": row, "collapsed": count, "runs": rate.units, "low95": rate.low}
         values |= {"high95": rate.high, "lowest_dice": low, "highest_dice": high}
         lines.append(Line(shown, values, "apart" if row.endswith(STAND_IN) else ""))
