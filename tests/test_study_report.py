@@ -220,6 +220,7 @@ def test_what_is_there_in_part_is_said_first_and_its_contrasts_are_those_that_we
     with in_style():
         document = document_of(found, tmp_path)
     said = points(document)
+    assert said[2].startswith("Carried out with 144 images an epoch, 20 to 40 epochs, 128 pixels")
     assert "In part: 9 of 33 planned runs have scores, 0 to 1 of 3 trainings a row" in said[3]
     (stills,) = (each for each in said if each.startswith(STILLS))
     assert "Of 7 planned contrasts" in stills
@@ -338,7 +339,10 @@ def test_rows_without_a_common_seed_are_not_compared(tmp_path: Path) -> None:
     found = seen(pair_of_images(0.1, lost=lost), tmp_path)
     with in_style():
         tables = {each.name for each in document_of(found, tmp_path).each(Table)}
-    assert claim(found, "C1").outcome == "not tested here"
+    c1 = claim(found, "C1")
+    assert c1.outcome == "not tested here"
+    assert c1.reason == "Of the rows that test it no pair has been run yet."
+    assert claim(found, "C4").reason == "This study has no rows that test it."
     assert {"scores_dsb2018_test", "missing"} <= tables
     assert not any(name.startswith("contrasts") for name in tables)
 

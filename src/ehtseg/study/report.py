@@ -121,11 +121,14 @@ def _short(found: Found, judged: tuple[Claim, ...]) -> Section:
 
 def _scale_in_short(found: Found) -> str:
     """How large it was carried out, and what that forbids to say."""
-    scale = SCALES[found.scale]
-    told = f"Carried out with {scale.draws} images an epoch at {scale.size} x {scale.size} pixels"
-    if scale.epochs_in_one > 1:
+    recipes = [run.recipe for run in found.study.plan(found.scale)]
+    sizes = _span({recipe.data.size or 0 for recipe in recipes})
+    draws = _span({recipe.fit.images_per_epoch or 0 for recipe in recipes})
+    epochs = _span({recipe.epochs for recipe in recipes})
+    told = f"Carried out with {draws} images an epoch, {epochs} epochs, {sizes} pixels along a side"
+    if SCALES[found.scale].epochs_in_one > 1:
         return f"{told}, a fraction of the epochs: it tries the machinery, and concludes nothing."
-    return f"{told}, unless the design says otherwise; the paper does not tell its own."
+    return f"{told}; the paper names neither its picture size nor its batch."
 
 
 def _progress_in_short(found: Found) -> list[str]:
@@ -137,10 +140,9 @@ def _progress_in_short(found: Found) -> list[str]:
         row: len(found.runs(row)["key"]) + len(found.runs(row + STAND_IN)["key"])
         for row in found.planned
     }
-    few, many = min(trainings.values()), max(trainings.values())
-    said = f"{few}" if few == many else f"{few} to {many}"
     return [
-        f"In part: {len(plan) - lost} of {len(plan)} planned runs have scores, {said} of "
+        f"In part: {len(plan) - lost} of {len(plan)} planned runs have scores, "
+        f"{_span(set(trainings.values()))} of "
         f"{len(plan) // len(found.planned)} trainings a row; the others are listed at the end, and "
         "may change what is said here."
     ]
@@ -220,6 +222,11 @@ def _made_with(found: Found) -> tuple[Block, ...]:
             told.append(f"{word}: {_listed(inner)}")
     told += [f"Continued with: {_listed(inner)}" for inner in facts.get("continued_with", [])]
     return (Points(tuple(told)),) if told else ()
+
+
+def _span(numbers: set[int]) -> str:
+    low, high = min(numbers), max(numbers)
+    return f"{low:,}" if low == high else f"{low:,} to {high:,}"
 
 
 def _listed(facts: Mapping[str, str]) -> str:

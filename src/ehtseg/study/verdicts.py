@@ -46,6 +46,7 @@ class Claim:
     text: str
     rule: str
     cases: tuple[Case, ...]
+    planned: bool  # whether the study has rows that test it
 
     @property
     def outcome(self) -> Outcome:
@@ -66,7 +67,8 @@ class Claim:
         held = sum(case.holds == "holds" for case in deciding)
         failed = sum(case.holds == "fails" for case in deciding)
         if not self.cases:
-            return "This study has no rows that test it."
+            lacks = "Of the rows that test it no pair has been run yet."
+            return lacks if self.planned else "This study has no rows that test it."
         if not deciding:
             return (
                 f"Fewer than {DESCRIPTIVE} independent units, or one training of a row: the "
@@ -80,12 +82,14 @@ class Claim:
 
 def claims(found: Found) -> tuple[Claim, ...]:
     """C1 to C4 as far as the rows of a study can test them."""
+    paired = bool(twins(found.study.rows))
     return (
         Claim(
             "C1",
             "A U-Net with pretrained layers segments better than one trained from scratch.",
             "Same architecture, unseen units: the interval of ImageNet - random lies above 0.",
             tuple(_better(found)),
+            paired,
         ),
         Claim(
             "C2",
@@ -93,18 +97,21 @@ def claims(found: Found) -> tuple[Claim, ...]:
             f"Restricted mean steps to a validation Dice of {GOOD}: ImageNet / random below "
             f"{HALF}, the interval below 1.",
             tuple(_sooner(found)),
+            paired,
         ),
         Claim(
             "C3",
             "With pretrained layers the network is more certain of its pixels.",
             "Same architecture and loss: fewer undecided pixels (interval), calibration no worse.",
             tuple(_more_certain(found)),
+            paired,
         ),
         Claim(
             "C4",
             "Focal loss rescues training from scratch, which fails with cross-entropy.",
             "Share of collapsed runs: the interval of BCE - focal lies above 0.",
             tuple(_rescued(found)),
+            bool(_two_losses(found.study.rows)),
         ),
     )
 
@@ -204,9 +211,7 @@ def _more_certain(found: Found) -> Iterator[Case]:
 
 
 def _rescued(found: Found) -> Iterator[Case]:
-    pairs = [(row, _with(row, "focal")) for row in found.study.rows if row[0] == "U-Net"]
-    pairs = [(bce, focal) for bce, focal in pairs if "BCE" in bce and focal in found.study.rows]
-    every = [(label(bce), label(focal)) for bce, focal in pairs]
+    every = [(label(bce), label(focal)) for bce, focal in _two_losses(found.study.rows)]
     settings = {"All settings together": every} if len(every) > 1 else {}
     settings |= {first: [(first, second)] for first, second in every}
     for name, rows in settings.items():
@@ -220,6 +225,12 @@ def _rescued(found: Found) -> Iterator[Case]:
         )
         first_case = name == next(iter(settings))
         yield Case(_sign(gap.low > 0, gap.high < 0), sentence, first_case)
+
+
+def _two_losses(rows: Sequence[Row]) -> list[tuple[Row, Row]]:
+    """The rows of a U-Net with cross-entropy, each with its twin of focal loss."""
+    pairs = [(row, _with(row, "focal")) for row in rows if row[0] == "U-Net" and "BCE" in row]
+    return [(bce, focal) for bce, focal in pairs if focal in rows]
 
 
 def _decides(compared: Contrast) -> bool:
