@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -152,14 +153,24 @@ def test_a_mask_that_is_not_one_is_a_problem_with_its_cure(ehtseg: Cli, tmp_path
     assert "film_0002" in out
 
 
-def test_ctrl_c_says_what_becomes_of_the_work(ehtseg: Cli, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize(("number", "left"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_a_signal_ends_the_work_in_order_and_says_what_becomes_of_it(
+    ehtseg: Cli, monkeypatch: pytest.MonkeyPatch, number: signal.Signals, left: int
+) -> None:
+    cleared = []
+
     def interrupted(_weights: Path | None) -> None:
-        raise KeyboardInterrupt
+        try:
+            signal.raise_signal(number)
+        finally:
+            cleared.append(number)
 
     monkeypatch.setattr("ehtseg.jobs.doctor.doctor", interrupted)
+    before = signal.getsignal(number)
     code, _, err = ehtseg("doctor")
-    assert code == 130
+    assert (code, cleared) == (left, [number])
     assert err.strip() == "Interrupted. What is complete is kept; the same command continues."
+    assert signal.getsignal(number) == before
 
 
 def test_help_does_not_import_torch() -> None:

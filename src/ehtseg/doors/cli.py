@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import signal
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated, NoReturn
 
@@ -15,7 +18,7 @@ from ehtseg.doors.opponents import export_nnunet, nnunet, prices
 from ehtseg.doors.recordings import analyse, segment
 from ehtseg.records import UserError
 
-INTERRUPTED = 130  # the exit code of shells for Ctrl-C
+INTERRUPTED, TERMINATED = 130, 143  # the exit codes of shells for Ctrl-C and SIGTERM
 
 app = typer.Typer(
     name="ehtseg",
@@ -74,18 +77,33 @@ def version(
 def main() -> None:
     """Run the command line; what a user can mend is one paragraph and exit code 2."""
     try:
-        app()
+        with _orderly_end():
+            app()
     except UserError as error:
         typer.echo(f"ehtseg: {error}", err=True)
         sys.exit(2)
     except KeyboardInterrupt:
-        _interrupted()
+        _interrupted(INTERRUPTED)
     except SystemExit as end:
-        if end.code == INTERRUPTED:  # what typer makes of Ctrl-C
-            _interrupted()
+        if end.code in (INTERRUPTED, TERMINATED):  # the first is what typer makes of Ctrl-C
+            _interrupted(end.code)
         raise
 
 
-def _interrupted() -> NoReturn:
+@contextmanager
+def _orderly_end() -> Iterator[None]:
+    """Within the block SIGTERM ends the work as Ctrl-C does: what was begun is cleared away."""
+
+    def end(_number: int, _frame: object) -> NoReturn:
+        sys.exit(TERMINATED)
+
+    before = signal.signal(signal.SIGTERM, end)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
+def _interrupted(code: str | int | None) -> NoReturn:
     typer.echo("Interrupted. What is complete is kept; the same command continues.", err=True)
-    sys.exit(INTERRUPTED)
+    sys.exit(code)
