@@ -114,6 +114,17 @@ def test_points_of_a_shrunk_window_stand_at_the_same_places():
     assert len(made.cells) <= reference.MOST_POINTS * 1.1
 
 
+def test_points_of_an_enlarged_window_stand_at_the_same_places():
+    region = np.zeros((90, 140), bool)
+    region[20:70, 10:130] = True
+    image = np.zeros((90, 140), np.uint8)
+    made = reference.make_reference(region, [image] * 3, tissue_axis(region))
+    assert made.window.scale > 2
+    assert made.picture.size <= reference.MOST_PX * 1.01
+    assert made.points.mean(0) == pytest.approx((69.5, 44.5), abs=0.5)
+    assert np.ptp(made.points, axis=0) == pytest.approx((109, 39), abs=3)  # a thinner rim
+
+
 def test_one_spoilt_mask_does_not_move_the_window_but_a_jump_of_the_stage_does():
     here, there, spoilt = (np.zeros((80, 200), bool) for _ in range(3))
     here[20:60, 20:80], there[20:60, 60:120], spoilt[0:5, 190:] = True, True, True
@@ -172,11 +183,12 @@ def test_flow_reproduces_the_simulated_displacement_of_every_point(noise, limit_
     depth = cv2.distanceTransform(masks[0].astype("u1"), cv2.DIST_L2, 5)
     start = truth[motion.rest].mean(0)
     inside = cv2.remap(depth, *start.T.astype("f4"), cv2.INTER_LINEAR).ravel() >= 3
-    x, y = (start[inside] - (ref.window.x, ref.window.y)).T.astype("f4")
+    scale = ref.window.scale
+    x, y = ((start[inside] - (ref.window.x, ref.window.y) + 0.5) * scale - 0.5).T.astype("f4")
     errors = []
     for frame in range(1, 51):
         field = reference.flow_field(ref, ref.see(images[frame]))
-        u = cv2.remap(field, x, y, cv2.INTER_LINEAR).reshape(-1, 2)
+        u = cv2.remap(field, x, y, cv2.INTER_LINEAR).reshape(-1, 2) / scale
         errors.append(np.linalg.norm(u - (truth[frame] - start)[inside], axis=1).mean())
     assert inside.sum() > 1800
     assert np.mean(errors) <= limit_px
@@ -305,6 +317,20 @@ def test_a_real_tissue_contracts_most_in_the_frames_that_its_authors_found():
     peaks = np.array([np.argmax(x[:28]), 28 + np.argmax(x[28:])])
     assert np.abs(peaks - (16, 40)).max() <= 1
     assert min(frame.match for frame in frames) > 0.9
+
+
+@pytest.mark.parametrize("share", [0.25, 0.5])
+def test_a_real_tissue_contracts_alike_however_small_its_picture(share):
+    """At a quarter of the size it moves by less than a pixel, and is 25 px thick."""
+    found = []
+    for size in (1.0, share):
+        sizes = {"dsize": None, "fx": size, "fy": size, "interpolation": cv2.INTER_AREA}
+        images = [cv2.resize(image, **sizes) for image in pictures("eht_d1t3")[:75]]
+        masks = [cv2.resize(mask, **sizes) > 127 for mask in pictures("eht_d1t3", "masks")[:75]]
+        frames = measure_flow(zip(images, masks, strict=True))
+        x = np.array([frame.contraction_px for frame in frames]) / size
+        found.append(twitches(x, [(6, 28), (30, 52)]))
+    assert found[1] == pytest.approx(found[0], rel=0.03)
 
 
 def test_nothing_is_measured_before_there_is_tissue_and_all_frames_are_answered():

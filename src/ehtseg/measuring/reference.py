@@ -21,7 +21,8 @@ from ehtseg.records import Array
 
 MARGIN_PX = 24  # round the region, so that what moves in or out is seen
 SMALLEST_PX = 64  # of a window's sides, where the picture allows it
-MOST_PX = 96 * 1024  # a larger window is shrunk to this many pixels
+MOST_PX = 96 * 1024  # a window is shrunk to this many pixels, or enlarged towards them
+ENLARGED = 4.0  # times at most: patches of 8 px must be small against the tissue
 EDGE_PX = 12  # patches of 8 px at half size, and smoothing: nearer, the background is seen too
 MOST_POINTS = 4000
 COMPOSITE = 31  # most frames in a composite
@@ -32,7 +33,7 @@ _own = threading.local()
 
 @dataclass(frozen=True, slots=True)
 class Window:
-    """A part of the picture (px), and the factor by which it is shrunk before flow."""
+    """A part of the picture (px), and the factor by which it is enlarged or shrunk before flow."""
 
     x: int
     y: int
@@ -54,7 +55,8 @@ class Window:
         if self.scale == 1:
             return np.ascontiguousarray(part)
         size = round(self.width * self.scale), round(self.height * self.scale)
-        return cv2.resize(part, size, interpolation=cv2.INTER_AREA)
+        how = cv2.INTER_AREA if self.scale < 1 else cv2.INTER_CUBIC
+        return cv2.resize(part, size, interpolation=how)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -88,10 +90,12 @@ def make_reference(
     """The reference of a region (bool): the composite of the quietest of these images, uint8.
 
     Points stand `edge_px` from the outline and twice that from the edge of the picture, where new
-    tissue comes into view; nearer where half of the region would be lost.
+    tissue comes into view, in pixels of the window where that is enlarged; nearer where half of
+    the region would be lost.
     """
     window = window_around(region_HW)
-    seen = away_from_border(region_HW, 2 * edge_px).astype(np.uint8)
+    border_px = round(2 * edge_px / max(1.0, window.scale))
+    seen = away_from_border(region_HW, border_px).astype(np.uint8)
     inside = without_rim(window.cut(seen) > 0, edge_px).astype(np.uint8)
     rows, columns = np.nonzero(inside)
     step = max(1, math.ceil(math.sqrt(len(rows) / MOST_POINTS)))
@@ -162,11 +166,11 @@ def correlation(a_N: Array, b_N: Array) -> float:
 
 
 def window_around(region_HW: Array) -> Window:
-    """The box of a region with `MARGIN_PX`, at least `SMALLEST_PX`, shrunk to `MOST_PX` pixels."""
+    """The box of a region with `MARGIN_PX`, at least `SMALLEST_PX`, at `MOST_PX` pixels or near."""
     (x, width), (y, height) = (
         _side(np.flatnonzero(region_HW.any(axis)), region_HW.shape[1 - axis]) for axis in (0, 1)
     )
-    return Window(x, y, width, height, min(1.0, math.sqrt(MOST_PX / (width * height))))
+    return Window(x, y, width, height, min(ENLARGED, math.sqrt(MOST_PX / (width * height))))
 
 
 def away_from_border(region_HW: Array, border_px: int) -> Array:
