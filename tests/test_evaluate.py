@@ -26,7 +26,7 @@ from ehtseg.learning.train import train
 from ehtseg.reading.dataset import Dataset, open_dataset
 from ehtseg.recipe import make_recipe
 from ehtseg.records import UserError
-from ehtseg.seeing.engines import TorchEngine
+from ehtseg.seeing.engines import Precision, TorchEngine, choose_device
 from ehtseg.seeing.predict import predict
 from ehtseg.seeing.run_folder import RunFolder
 
@@ -141,6 +141,25 @@ def test_scores_are_those_of_the_function_that_segments(run: RunFolder, folder: 
         metric(torch.from_numpy(np.stack(probabilities) >= np.float32(threshold))[:, None], truth)
         ours = found.summary["models"]["net"]["per_image"][column]
         assert ours == pytest.approx(float(metric.aggregate()), abs=1e-6)
+
+
+def test_scores_are_torchs_whatever_engine_has_passed_the_guard(
+    run: RunFolder, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    taken: list[tuple[str, ...]] = []
+
+    class Noted(TorchEngine):
+        def __init__(self, net: torch.nn.Module, precision: Precision, device: str = "cpu") -> None:
+            taken.append((precision, device))
+            super().__init__(net, precision, device)
+
+    monkeypatch.setattr("ehtseg.learning.evaluate.TorchEngine", Noted)
+    holds = {"holds": True}
+    faster = {"openvino bf16": holds, "openvino fp32": holds, "openvino int8": holds}
+    quick = replace(run, facts={**run.facts, "guard": {"ways": faster}})
+    found = evaluate(quick, open_dataset([folder]), "test")
+    assert taken == [("fp32", choose_device().value)]
+    assert found.summary == evaluate(run, open_dataset([folder]), "test").summary
 
 
 def test_a_network_that_is_right_has_perfect_scores(run: RunFolder, folder: Path) -> None:

@@ -11,6 +11,7 @@ import av
 import numpy as np
 import pytest
 import tifffile
+import torch
 
 from ehtseg.records import Array, Frame, UserError
 from ehtseg.seeing.outputs import folder_written_whole, mask_stack, movie, needs_bigtiff, write_png
@@ -243,6 +244,17 @@ def test_every_frame_is_seen_once_in_order_whatever_the_batch(count: int, batch:
         assert found[0, 0] == pytest.approx(1 / (1 + np.exp(4.0 - frame.index)), abs=1e-6)
     assert all(size <= batch for size in sizes)
     assert sum(sizes) == count
+
+
+def test_denormals_are_flushed_in_the_thread_of_the_network() -> None:
+    tiny: list[float] = []
+
+    def engine(images_BCHW: Array) -> Array:
+        tiny.append(float(torch.tensor(1e-39) * 0.5))
+        return images_BCHW[:, 0]
+
+    assert len(list(see(engine, frames(3), None, 2))) == 3
+    assert tiny == [0.0, 0.0]
 
 
 def test_decoding_the_network_and_the_caller_run_at_the_same_time() -> None:

@@ -30,7 +30,7 @@ from ehtseg.learning.train import train
 from ehtseg.reading.dataset import Dataset, open_dataset
 from ehtseg.recipe import DataRecipe, FitRecipe, Recipe, make_recipe
 from ehtseg.records import UserError
-from ehtseg.seeing.run_folder import RunFolder, open_run, sha256_of
+from ehtseg.seeing.run_folder import RunFolder, open_run, read_facts, sha256_of, write_facts
 
 TINY = make_recipe(
     {
@@ -116,6 +116,51 @@ def test_a_resumed_training_equals_an_uninterrupted_one(
     run = train(dataset, TINY, tmp_path / "b")
     assert run.facts["files"] == finished.facts["files"]
     assert run.facts["threshold"] == finished.facts["threshold"]
+
+
+def test_a_resume_where_something_changed_says_that_equality_is_not_promised(
+    dataset: Dataset, tmp_path: Path
+) -> None:
+    def tick(done: int, _total: int) -> None:
+        if done > 4:
+            raise KilledError
+
+    with pytest.raises(KilledError):
+        train(dataset, TINY, tmp_path / "b", tick=tick)
+    facts = read_facts(tmp_path / "b")
+    facts["machine"] |= {"torch": "2.11.0", "instructions": "NONE"}
+    write_facts(tmp_path / "b", facts)
+    said: list[str] = []
+    run = train(dataset, TINY, tmp_path / "b", tell=said.append)
+    note = "Resumed where instructions, torch changed: equality to the bit is not promised."
+    assert note in said
+    assert note in open_run(run.path).facts["notes"]
+
+
+def test_a_resume_takes_the_threads_of_the_beginning(dataset: Dataset, tmp_path: Path) -> None:
+    def tick(_done: int, _total: int) -> None:
+        raise KilledError
+
+    recipe, before = with_fit(threads=None, epochs=1), torch.get_num_threads()
+    try:
+        torch.set_num_threads(2)
+        with pytest.raises(KilledError):
+            train(dataset, recipe, tmp_path / "b", tick=tick)
+        torch.set_num_threads(1)
+        run = train(dataset, recipe, tmp_path / "b")
+        assert torch.get_num_threads() == run.facts["resolved"]["threads"] == 2
+    finally:
+        torch.set_num_threads(before)
+
+
+def test_denormals_are_flushed_before_the_first_step(dataset: Dataset, tmp_path: Path) -> None:
+    tiny: list[float] = []
+
+    def tick(_done: int, _total: int) -> None:
+        tiny.append(float(torch.tensor(1e-39) * 0.5))
+
+    train(dataset, with_fit(epochs=1), tmp_path / "b", tick=tick)
+    assert set(tiny) == {0.0}
 
 
 def test_the_number_of_workers_changes_nothing(
