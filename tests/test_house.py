@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import re
+import tomllib
 from pathlib import Path
 
 import pytest
@@ -97,6 +98,14 @@ def test_the_readme_is_short_and_names_every_room() -> None:
     assert len(lines) <= 150
     rooms = [line.split()[0] for line in lines if re.match(r"  [a-z]+(/|\.py) ", line)]
     assert [room.removesuffix("/").removesuffix(".py") for room in rooms] == ORDER[:-1]
+
+
+def test_exact_versions_stand_in_constraints_only() -> None:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    floors = [*project["dependencies"], *sum(project["optional-dependencies"].values(), [])]
+    assert not [floor for floor in floors if "==" in floor]
+    pins = (ROOT / "constraints.txt").read_text(encoding="utf-8").splitlines()
+    assert all("==" in pin for pin in pins if pin and not pin.startswith("#"))
 
 
 def test_the_rules_can_fail() -> None:

@@ -105,7 +105,7 @@ def show_network(network: Description) -> None:
         for layer in network.layers
     ]
     columns = ("part", "layer", "kind", "channels", "stride", "parameters")
-    table("", (*columns, "weights", "", "mode"), rows)
+    table("", (*columns, "weights", "state", "mode"), rows)
     say(f"{network.parameters:,} parameters, {network.trainable:,} of them trained.")
     for note in network.notes:
         say(note)
@@ -189,7 +189,8 @@ def show_analysed(results: Sequence[AnalyseResult], out: Path) -> int:
             say(f"  {sentence}")
         for sentence in result.record["cannot_be_concluded"]:
             say(f"  Not: {sentence}", style="yellow")
-    say(f"All recordings of {out}: {out / 'index.html'} and {out / 'summary.csv'}.")
+    if (out / "index.html").is_file():
+        say(f"All recordings of {out}: {out / 'index.html'} and {out / 'summary.csv'}.")
     return sum(result.status == "failed" for result in results)
 
 
