@@ -20,6 +20,7 @@ from ehtseg.study.report import document_of, write_report
 from ehtseg.study.report_rivals import COLUMNS, rival_sections, rivals_in_short
 from ehtseg.study.results import read_results, read_tables, write_tables
 from ehtseg.study.rival_table import area_jitter, rival_table
+from ehtseg.study.task import machine_here
 from made_study import Story
 
 TINY = make_recipe(
@@ -48,7 +49,7 @@ def test_the_price_of_a_tiny_network() -> None:
     assert price.parameters == 1_941_105
     assert price.gmacs == pytest.approx(6.07 / 2 / 16, rel=0.01)
     assert (price.weights, price.size_px, price.batch, price.threads) == ("random", 64, 2, 1)
-    assert price.precision == "fp32"
+    assert (price.precision, price.machine) == ("fp32", machine_here())
     assert price.train_images_per_s > 0
     assert price.segment_frames_per_s > 0
     assert 0 < price.peak_segment_mb <= price.peak_train_mb
@@ -61,6 +62,10 @@ def test_prices_come_back_as_they_were_written(tmp_path: Path) -> None:
     other = replace(PRICE, row="another, row", gmacs=0.25)
     write_prices([PRICE, other], tmp_path)
     assert read_prices(tmp_path) == {"a row": PRICE, "another, row": other}
+    lines = (tmp_path / "prices.csv").read_text().splitlines()
+    older = "\n".join(line.rpartition(",")[0] for line in lines)  # without the machine
+    (tmp_path / "prices.csv").write_text(f"{older}\n")
+    assert read_prices(tmp_path)["a row"] == PRICE
 
 
 def skill(row: str, seed: int, place: str, _: int) -> float:
@@ -146,15 +151,18 @@ def test_rivals_carried_out_in_part_are_reported_as_far_as_they_are(tmp_path: Pa
 def test_the_table_has_every_row_beside_its_price(folder: Path) -> None:
     found = found_in(read_results(folder))
     row = "nnU-Net, random, recipe of nnU-Net"
-    write_prices([replace(PRICE, row=row)], folder)
+    write_prices([replace(PRICE, row=row, machine="AMD EPYC", peak_train_mb=1636.0)], folder)
     (section,) = rival_sections(found, folder)
-    *tables, left_out = section.blocks
+    *tables, measured, left_out = section.blocks
+    assert measured == "Rates and memory were measured on AMD EPYC."
     assert any("1,000 epochs of 250 steps" in point for point in left_out.sentences)
     assert [len(table.lines) for table in tables] == [23] * 4
     for table in tables:
         assert table.columns == COLUMNS
         by_row = {line.values["row"]: line for line in table.lines}
         assert by_row[row].values["gmacs"] == 1.5
+        assert by_row[row].values["training_s"] == 1.0
+        assert by_row[row].shown[-1] == "1,636", "no powers of ten"
         assert by_row["UNeXt, random, common recipe"].values["gmacs"] == ""
     rows = rival_table(read_results(folder), {})
     unext = next(r for r in rows if r.row.startswith("UNeXt, r") and r.place == "eht_mbpt all")

@@ -3,8 +3,9 @@
 prices.csv, one line a row of the study: network; weights that it starts from; parameters;
 gmacs (thousand million multiply-adds of one frame at the working size, batch 1); images trained
 and frames segmented a second; peak memory of the process after segmenting and after training
-(on a GPU: of the GPU); working size in pixels, batch, threads, precision, device. The rates are of
-made-up frames on the machine at hand, one network after the other, each in a process of its own.
+(on a GPU: of the GPU); working size in pixels, batch, threads, precision, device, machine. The
+rates are of made-up frames on the machine at hand, one network after the other, each in a process
+of its own.
 """
 
 from __future__ import annotations
@@ -36,6 +37,7 @@ from ehtseg.seeing.machine import resolve
 from ehtseg.seeing.predict import predict
 from ehtseg.study.entries import startable
 from ehtseg.study.plan import Study
+from ehtseg.study.task import machine_here
 
 PRICES = "prices.csv"
 ROUNDS = 4  # that are timed, after a first one
@@ -60,6 +62,7 @@ class Price:
     threads: int
     precision: str
     device: str
+    machine: str = ""  # older files do not name it
 
 
 def measured_prices(study: Study, scale: str) -> Iterator[Price]:
@@ -102,6 +105,7 @@ def price_of(row: str, recipe: Recipe) -> Price:
         threads=threads,
         precision=precision,
         device=device,
+        machine=machine_here(),
     )
 
 
@@ -141,7 +145,10 @@ def read_prices(folder: Path) -> dict[str, Price]:
     kinds = {"str": str, "int": int, "float": float}
     with open(path, newline="", encoding="utf-8") as file:
         lines = list(csv.DictReader(file))
-    typed = [{f.name: kinds[str(f.type)](line[f.name]) for f in fields(Price)} for line in lines]
+    typed = [
+        {f.name: kinds[str(f.type)](line[f.name]) for f in fields(Price) if f.name in line}
+        for line in lines
+    ]
     return {line["row"]: Price(**line) for line in typed}
 
 

@@ -23,15 +23,17 @@ from ehtseg.study.words import say_interval
 OURS = "ResNet-50"
 STARTS = {"ImageNet": "ImageNet weights", "random": "random weights"}
 COLUMNS = (
-    "row", "starts from", "seeds", "Dice", "IoU", "HD95 px", "jitter %", "parameters", "GMAC",
-    "trained images/s", "segmented frames/s", "peak MB, segmenting", "peak MB, training",
+    "row", "starts from", "seeds", "Dice", "IoU", "HD95 px", "jitter %", "training s",
+    "parameters", "GMAC", "trained images/s", "segmented frames/s", "peak MB, segmenting",
+    "peak MB, training",
 )  # fmt: skip
 NOTE = (
     "Means over seeds and recordings, threshold 0.5. Jitter: root mean square of the change of "
-    "predicted over true area from a frame to the next. GMAC: thousand million multiply-adds of "
-    "one frame at the working size. Rates and memory are those of prices.csv: one process a row, "
-    "on the machine that measured them. Rows that start from ImageNet weights and rows that start "
-    "from random ones are not compared with each other."
+    "predicted over true area from a frame to the next. Training: seconds of one training of this "
+    "study, as busy as the machine was. GMAC: thousand million multiply-adds of one frame at the "
+    "working size. Rates and memory are those of prices.csv: one process a row, a moment each. "
+    "Rows that start from ImageNet weights and rows that start from random ones are not compared "
+    "with each other."
 )
 
 
@@ -44,6 +46,9 @@ def rival_sections(found: Found, folder: Path) -> list[Section]:
     for place in found.places:
         lines = [_line(row) for row in rows if row.place == place]
         blocks += table(f"rivals_{slug(place)}", f"The rivals, {place}", COLUMNS, lines, NOTE)
+    machines = {row.price.machine or "a machine that was not noted" for row in rows if row.price}
+    measured = [f"Rates and memory were measured on {name}." for name in sorted(machines)]
+    blocks += measured or ["Rates and memory were not measured: `ehtseg prices` does it."]
     blocks.append(
         Points(tuple(f"Not as published, {n}: {said}" for n, said in NOT_FOLLOWED.items()))
     )
@@ -123,19 +128,29 @@ def _line(row: RivalRow) -> Line:
             price.parameters, price.gmacs, price.train_images_per_s, price.segment_frames_per_s,
             price.peak_segment_mb, price.peak_train_mb,
         )  # fmt: skip
-    jitter = 100 * row.jitter
+    jitter, seconds = 100 * row.jitter, row.training_s
     shown = (
         row.row, row.weights, str(row.seeds), f"{row.dice:.4f}", f"{row.iou:.4f}",
-        _number(row.hd95_px), _number(jitter), *map(_number, costs),
+        *map(_number, (row.hd95_px, jitter, seconds, *costs)),
     )  # fmt: skip
-    names = ("row", "weights", "seeds", "dice", "iou", "hd95_px", "jitter_percent", "parameters",
-             "gmacs", "train_images_per_s", "segment_frames_per_s", "peak_segment_mb",
+    names = ("row", "weights", "seeds", "dice", "iou", "hd95_px", "jitter_percent", "training_s",
+             "parameters", "gmacs", "train_images_per_s", "segment_frames_per_s", "peak_segment_mb",
              "peak_train_mb")  # fmt: skip
-    exact = (row.row, row.weights, row.seeds, row.dice, row.iou, row.hd95_px, jitter, *costs)
+    exact = (
+        row.row,
+        row.weights,
+        row.seeds,
+        row.dice,
+        row.iou,
+        row.hd95_px,
+        jitter,
+        seconds,
+        *costs,
+    )
     return Line(shown, {k: "" if v is None else v for k, v in zip(names, exact, strict=True)})
 
 
 def _number(value: float | int | None) -> str:
     if value is None or math.isnan(value):
         return NONE
-    return f"{value:,}" if isinstance(value, int) else f"{value:.3g}"
+    return f"{value:,.0f}" if isinstance(value, int) or value >= 1000 else f"{value:.3g}"

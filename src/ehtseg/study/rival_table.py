@@ -18,7 +18,8 @@ class RivalRow:
     """A row of the study at one place: means over seeds, then over recordings, then over frames.
 
     `weights` is what the network started from: rows of different starts must not be ranked
-    together. `jitter` is `area_jitter`; NaN where no recording has two frames.
+    together. `jitter` is `area_jitter`; NaN where no recording has two frames. `training_s` is
+    the mean of its trainings, each beside whatever else the machine did.
     """
 
     row: str
@@ -29,6 +30,7 @@ class RivalRow:
     iou: float
     hd95_px: float
     jitter: float
+    training_s: float
     price: Price | None
 
 
@@ -53,6 +55,7 @@ def rival_table(results: Results, prices: Mapping[str, Price]) -> list[RivalRow]
                 iou=_mean(here, "iou"),
                 hd95_px=_mean(here, "hd95_px"),
                 jitter=_jitter(here),
+                training_s=_known_mean(select(results.timings, row=name)["seconds_training"]),
                 price=prices.get(str(name)),
             )
         )
