@@ -209,6 +209,20 @@ def test_masks_and_video_of_different_length(film: Films) -> None:
     assert "give one mask alone" in found.said
 
 
+def test_where_nothing_was_analysed_there_is_no_page_of_nothing(
+    tmp_path: Path, ehtseg: Cli
+) -> None:
+    (tmp_path / "broken.tif").write_bytes(b"II*\0 and then nothing")
+    _, masks = beating(phases(2))
+    tifffile.imwrite(tmp_path / "masks.tif", masks)
+    words = ("--masks", tmp_path / "masks.tif", "--out", tmp_path / "out")
+    code, out, err = ehtseg("analyse", tmp_path / "broken.tif", *words)
+    assert code == 2
+    assert "broken.tif: failed" in out + err
+    assert "index.html" not in out + err
+    assert not list((tmp_path / "out").glob("*"))
+
+
 def test_a_recording_that_fails_leaves_the_others_and_the_exit_code(
     tmp_path: Path, ehtseg: Cli
 ) -> None:

@@ -204,6 +204,11 @@ def test_the_page_is_one_sound_document_that_needs_nothing_else(
         assert words in text
 
 
+def test_the_page_says_how_to_read_beats_from_another_trace(report: Report, tmp_path: Path) -> None:
+    write_page(report, tmp_path / "report.html")
+    assert "--set measure.trace=" in (tmp_path / "report.html").read_text()
+
+
 def test_the_data_in_the_page_are_those_of_the_trace(report: Report, tmp_path: Path) -> None:
     write_page(report, tmp_path / "a.html")
     text = (tmp_path / "a.html").read_text(encoding="utf-8")

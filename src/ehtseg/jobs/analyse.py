@@ -73,7 +73,9 @@ def analyse(
         for one, folder in zip(recordings, folders, strict=True)
     ]
     plate = _plate(lines, recordings, results) if lines else None
-    write_batch(_records(Path(out)), Path(out), plate)
+    records = _records(Path(out))
+    if records or plate:
+        write_batch(records, Path(out), plate)
     return results + failed
 
 
