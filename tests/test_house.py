@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import re
 import tomllib
+from itertools import chain
 from pathlib import Path
 
 import pytest
@@ -102,7 +103,7 @@ def test_the_readme_is_short_and_names_every_room() -> None:
 
 def test_exact_versions_stand_in_constraints_only() -> None:
     project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
-    floors = [*project["dependencies"], *sum(project["optional-dependencies"].values(), [])]
+    floors = [*project["dependencies"], *chain(*project["optional-dependencies"].values())]
     assert not [floor for floor in floors if "==" in floor]
     pins = (ROOT / "constraints.txt").read_text(encoding="utf-8").splitlines()
     assert all("==" in pin for pin in pins if pin and not pin.startswith("#"))
