@@ -14,7 +14,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
+import ehtseg as ehtseg_package
 from conftest import Cli, tissue_frame, write_labelled
+from ehtseg.doors import cli
 
 TINY = ("--net", "unet", "--split", "blocks", "--size", "48", "--epochs", "2")
 SMALL = ("net.width=4", "net.depth=2", "fit.images_per_epoch=16", "fit.lr=0.005", "fit.threads=1")
@@ -171,6 +173,16 @@ def test_a_signal_ends_the_work_in_order_and_says_what_becomes_of_it(
     assert (code, cleared) == (left, [number])
     assert err.strip() == "Interrupted. What is complete is kept; the same command continues."
     assert signal.getsignal(number) == before
+
+
+def test_the_verbs_are_there_from_python() -> None:
+    others = {"frames", "study", "prices", "export_nnunet", "nnunet"}  # the first is pick_frames
+    verbs = {verb.__name__ for verb in cli.VERBS} - others
+    assert verbs <= set(dir(ehtseg_package))
+    for name in dir(ehtseg_package):
+        assert callable(getattr(ehtseg_package, name)), name
+    with pytest.raises(AttributeError, match=r"ehtseg has no 'segmant'.*segment"):
+        _ = ehtseg_package.segmant
 
 
 def test_help_does_not_import_torch() -> None:

@@ -30,6 +30,8 @@ _HOME = {
     "describe": "ehtseg.nets.describe",
     "train": "ehtseg.learning.train",
     "evaluate": "ehtseg.learning.evaluate",
+    "export": "ehtseg.jobs.export",
+    "adapt": "ehtseg.jobs.adapt",
     "segment": "ehtseg.jobs.segment",
     "analyse": "ehtseg.jobs.analyse",
     "open_run": "ehtseg.seeing.run_folder",
