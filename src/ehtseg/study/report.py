@@ -128,7 +128,8 @@ def _scale_in_short(found: Found) -> str:
     told = f"Carried out with {draws} images an epoch, {epochs} epochs, {sizes} pixels along a side"
     if SCALES[found.scale].epochs_in_one > 1:
         return f"{told}, a fraction of the epochs: it tries the machinery, and concludes nothing."
-    return f"{told}; the paper names neither its picture size nor its batch."
+    unknown = "; the paper names neither its picture size nor its batch"
+    return f"{told}{unknown if found.study.profile == 'paper' else ''}."
 
 
 def _progress_in_short(found: Found) -> list[str]:

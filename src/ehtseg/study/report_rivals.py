@@ -86,16 +86,17 @@ def _ahead(found: Found, start: str, words: str) -> str:
         return f"Nobody is ahead yet among {about}."
     (best, _), lead = max(leads.items(), key=lambda item: item[1].difference.estimate)
     gap, unit = lead.difference, f"{found.unit}{'' if lead.units == 1 else 's'}"
-    first, second = best, f"our {OURS}"
+    first, second = best, f"our {OURS} from the same start"
     if gap.estimate <= 0:
-        first, second = second, f"the next, {best}"
+        first, second = f"our {OURS}", f"the next, {best}"
         gap = replace(gap, estimate=-gap.estimate, low=-gap.high, high=-gap.low)
     told = {"higher": "", "lower": "", "equal": f", equal to within {MARGIN}"}.get(
         verdict(lead), f", not distinguishable with {lead.units} {unit}"
     )
     return (
         f"Across {lead.units} {unit} never trained on, {first} is ahead among {about}: its mean "
-        f"Dice lies {say_interval(gap)} above {second}{told}."
+        f"Dice lies {say_interval(gap)} above {second}{told}. The best of several, picked "
+        "afterwards, looks better than it is."
     )
 
 
