@@ -319,6 +319,12 @@ def test_numbers_of_nothing_and_of_one_beat() -> None:
     assert np.isnan(number(np.array([3.0])).low)
 
 
+def test_equal_beats_have_no_spread_in_their_last_digits() -> None:
+    same = number(700 / 3 + np.array([0.0, 3e-14, 6e-14]))
+    assert same.sd == 0
+    assert number(np.array([1.0, 1.0 + 1e-6])).sd > 0
+
+
 def test_summary_has_the_columns_that_people_know_and_honest_limits() -> None:
     train = with_noise(regular_train(1.07, 30, 40, rise_s=0.15, tau_s=0.12), 0.02, 10_000)
     finding = find_beats(train.time_s, train.x)

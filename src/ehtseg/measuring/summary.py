@@ -22,6 +22,7 @@ from ehtseg.records import Array
 FEWEST_BEATS = 5
 FEWEST_UPSTROKE_FRAMES = 5
 PHANTOM_BEATS = 40
+SAME = 1e-9  # of the mean: values that differ by less are equal but for the last digits
 NAN = float("nan")
 
 
@@ -68,7 +69,8 @@ def number(values: Array, limit: Limit = Limit()) -> Number:
     if n < 2:
         middle = float(known[0]) if n else NAN
         return Number(n, middle, middle, bias=limit.bias, resolution=limit.resolution)
-    mean, sd = float(np.mean(known)), float(np.std(known, ddof=1))
+    mean = float(np.mean(known))
+    sd = 0.0 if np.ptp(known) <= SAME * abs(mean) else float(np.std(known, ddof=1))
     half = half_width(levels([known], min(n / 10, LONGEST_BEATS))[0])
     middle = float(np.median(known))
     return Number(n, middle, mean, sd, mean - half, mean + half, limit.bias, limit.resolution)
