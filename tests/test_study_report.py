@@ -15,6 +15,7 @@ from xml.etree import ElementTree
 import numpy as np
 import pytest
 
+from conftest import Cli
 from ehtseg.records import UserError
 from ehtseg.reporting.document import Document, Line, Picture, Points, Section, Table, table
 from ehtseg.reporting.study_figures import (
@@ -500,6 +501,23 @@ def test_rebuilding_gives_the_same_bytes_and_leaves_nothing_old(written: Path) -
         write_report(written)
     (written / "tables" / "mine.txt").unlink()  # not ours, so it was left
     assert before == {path: path.read_bytes() for path in written.rglob("*") if path.is_file()}
+
+
+def test_one_command_rebuilds_the_report_of_a_study_carried_out_in_part(
+    tmp_path: Path, ehtseg: Cli
+) -> None:
+    not_run = {(run.row, run.seed): ("failed", "no memory") for run in table1.plan("smoke")[3:]}
+    story = Story(table1, constant(FILM), lost=not_run, images=2, scale="smoke")
+    out = story.write(tmp_path / "table1")
+    code, said, _ = ehtseg("study", "table1", "--out", out, "--report")
+    assert code == 0
+    assert "report.html" in said.replace("\n", "")
+    text = (out / "report.md").read_text(encoding="utf-8")
+    assert "In part: 3 of 11 planned runs have scores" in text
+    assert text.count("no memory") == 8, "each run that has no scores is listed with its reason"
+    code, _, errors = ehtseg("study", "controls", "--out", out, "--report")
+    assert code == 2
+    assert "results of the study controls" in errors.replace("\n", " ")
 
 
 def test_results_of_an_unknown_study_are_refused(tmp_path: Path) -> None:

@@ -149,7 +149,6 @@ certainty = Study(
     seeds=5,
     decisions=LIGHT,
     at=dsb2018.at,
-    thresholds=(0.4, 0.5, 0.9),
 )
 
 stages = Study(

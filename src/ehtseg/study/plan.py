@@ -116,7 +116,6 @@ class Study:
     profile: Literal["paper", "modern"] = "paper"
     decisions: Decisions = field(default_factory=dict)  # of all rows; a level wins over them
     at: Mapping[str, Decisions] = field(default_factory=dict)  # by scale; they win over levels
-    thresholds: tuple[float, ...] = (0.5,)  # reported beside the one chosen on validation
 
     @property
     def command(self) -> str:

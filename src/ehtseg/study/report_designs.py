@@ -134,8 +134,8 @@ def leakage_in_short(found: Found) -> list[str]:
     """The leakage of each network in a sentence; none for designs that compare no splits."""
     said = []
     for network, rows in groupby(_leak_lines(found), key=lambda line: line.values["network"]):
-        gaps = [f"{line.values['leakage']:+.4f} ({line.values['against']})" for line in rows]
-        said.append(f"{network}: random frames of the film score higher by {', '.join(gaps)}.")
+        gaps = [f"that of {v['against']} {v['leakage']:+.4f}" for v in (r.values for r in rows)]
+        said.append(f"{network}: Dice on random frames of the film minus {', '.join(gaps)}.")
     return said
 
 
@@ -148,7 +148,8 @@ def _leakage(found: Found) -> list[Section]:
         "Leakage: Dice on the test frames of the random split, minus Dice elsewhere by the same "
         "trainings (for the last block in time: by those of the split into blocks). Interval over "
         "recordings, or the range of trainings in square brackets, as in the tables of scores. "
-        "Places follow different mask conventions, and none is averaged with another."
+        "Places follow different mask conventions, and none is averaged with another; what is lost "
+        "there is therefore not memory alone. The last block in time has the masks of the film."
     )
     columns = ("network", "against", "Dice, random frames", "Dice there", "leakage")
     own = _own(found)
