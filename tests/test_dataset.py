@@ -260,6 +260,7 @@ def test_a_fault_is_one_paragraph_with_the_names(kind: str, folder: Path) -> Non
 
 def test_the_inner_folders_are_proposed(folder: Path) -> None:
     assert f"Give the folders inside it:  {folder}" in fault(folder.parent)
+    assert fault(folder / "masks").endswith(f"Give the folder that holds both:  {folder}")
 
 
 def test_several_faults_are_told_up_to_three(folder: Path) -> None:

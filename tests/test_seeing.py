@@ -309,6 +309,9 @@ def test_a_folder_without_a_run_is_refused(tmp_path: Path) -> None:
         open_run(tmp_path / "missing")
     with pytest.raises(UserError, match=r"a folder without run\.json"):
         open_run(tmp_path)
+    (tmp_path / "model.pt").touch()
+    with pytest.raises(UserError, match="got a file"):
+        open_run(tmp_path / "model.pt")
 
 
 def test_missing_weights_are_named_before_any_work(tmp_path: Path) -> None:

@@ -160,6 +160,8 @@ def _absent(folder: Path) -> UserError | None:
     inside = sorted(path.parent for path in folder.glob("*/images"))
     if inside:
         cure = f"Give the folders inside it:  {' '.join(map(str, inside[:6]))}"
+    elif folder.name in ("images", "masks") and _absent(folder.parent) is None:
+        cure = f"Give the folder that holds both:  {folder.parent}"
     return UserError(f"{folder}/images and {folder}/masks", f"no {' and no '.join(lacking)}", cure)
 
 

@@ -112,6 +112,7 @@ def read_facts(path: Path) -> dict[str, Any]:
     cure = "Give the folder that `ehtseg train --out` made."
     if not (path / "run.json").is_file():
         found = "no such folder" if not path.exists() else "a folder without run.json"
+        found = "a file" if path.is_file() else found
         raise UserError(f"a run folder at {path}", found, cure)
     expected = f"the record of a training in {path}/run.json"
     try:
