@@ -9,7 +9,7 @@ from ehtseg.records import written_whole
 
 
 def write_history(folder: Path, history: list[dict[str, float]]) -> None:
-    """Write history.csv: epoch, steps, lr, loss, val_loss ..., as the loop recorded them."""
+    """Write history.csv: epoch, steps, lr, loss, val_dice ..., as the loop recorded them."""
     with written_whole(folder / "history.csv") as beside, open(beside, "w", newline="") as file:
         writer = csv.DictWriter(file, fieldnames=list(history[0]) if history else ["epoch"])
         writer.writeheader()
