@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import shutil
 from importlib import metadata
+from io import StringIO
 from pathlib import Path
 
 import pytest
+from rich.console import Console
 
 from conftest import Cli
+from ehtseg.doors import show
 from ehtseg.doors.show import console
 from ehtseg.jobs import doctor as room
 from ehtseg.jobs.doctor import doctor
@@ -87,3 +90,13 @@ def test_a_table_in_a_file_has_whole_rows_and_no_blanks_at_their_ends(ehtseg: Cl
     assert all(line == line.rstrip() for line in lines)
     (row,) = (line for line in lines if line.startswith("weights of efficientnet_lite0"))
     assert row.endswith("Apache-2.0)")
+
+
+def test_a_narrow_terminal_cuts_nothing_off(monkeypatch: pytest.MonkeyPatch) -> None:
+    drawn = StringIO()
+    narrow = Console(file=drawn, width=40, force_terminal=True, highlight=False)
+    monkeypatch.setattr(show, "console", narrow)
+    path = "/a/path/without/any/blank/that/is/longer/than/forty/characters.safetensors"
+    show.table("", ("what", "found"), [("weights", path)])
+    said = "".join(line.removeprefix("weights").strip() for line in drawn.getvalue().splitlines())
+    assert said.endswith(path)
