@@ -123,6 +123,8 @@ def test_points_of_an_enlarged_window_stand_at_the_same_places():
     assert made.picture.size <= reference.MOST_PX * 1.01
     assert made.points.mean(0) == pytest.approx((69.5, 44.5), abs=0.5)
     assert np.ptp(made.points, axis=0) == pytest.approx((109, 39), abs=3)  # a thinner rim
+    post = reference.make_reference(region, [image] * 3, tissue_axis(region), edge_px=0)
+    assert post.window.scale == 1
 
 
 def test_one_spoilt_mask_does_not_move_the_window_but_a_jump_of_the_stage_does():

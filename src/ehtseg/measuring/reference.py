@@ -93,7 +93,8 @@ def make_reference(
     tissue comes into view, in pixels of the window where that is enlarged; nearer where half of
     the region would be lost.
     """
-    window = window_around(region_HW)
+    # a post, which has no rim, moves as one: enlarged it is followed no better, five times as slowly
+    window = window_around(region_HW, ENLARGED if edge_px else 1.0)
     border_px = round(2 * edge_px / max(1.0, window.scale))
     seen = away_from_border(region_HW, border_px).astype(np.uint8)
     inside = without_rim(window.cut(seen) > 0, edge_px).astype(np.uint8)
@@ -165,12 +166,15 @@ def correlation(a_N: Array, b_N: Array) -> float:
     return float(a @ b) / size if size > 0 else math.nan
 
 
-def window_around(region_HW: Array) -> Window:
-    """The box of a region with `MARGIN_PX`, at least `SMALLEST_PX`, at `MOST_PX` pixels or near."""
+def window_around(region_HW: Array, most: float = ENLARGED) -> Window:
+    """The box of a region with `MARGIN_PX`, at least `SMALLEST_PX`, brought near to `MOST_PX` pixels.
+
+    It is enlarged `most` times at most.
+    """
     (x, width), (y, height) = (
         _side(np.flatnonzero(region_HW.any(axis)), region_HW.shape[1 - axis]) for axis in (0, 1)
     )
-    return Window(x, y, width, height, min(ENLARGED, math.sqrt(MOST_PX / (width * height))))
+    return Window(x, y, width, height, min(most, math.sqrt(MOST_PX / (width * height))))
 
 
 def away_from_border(region_HW: Array, border_px: int) -> Array:
