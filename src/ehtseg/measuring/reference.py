@@ -93,7 +93,7 @@ def make_reference(
     tissue comes into view, in pixels of the window where that is enlarged; nearer where half of
     the region would be lost.
     """
-    # a post, which has no rim, moves as one: enlarged it is followed no better, five times as slowly
+    # a post, which has no rim, moves as one: enlarging would cost time and show no more
     window = window_around(region_HW, ENLARGED if edge_px else 1.0)
     border_px = round(2 * edge_px / max(1.0, window.scale))
     seen = away_from_border(region_HW, border_px).astype(np.uint8)
@@ -167,7 +167,7 @@ def correlation(a_N: Array, b_N: Array) -> float:
 
 
 def window_around(region_HW: Array, most: float = ENLARGED) -> Window:
-    """The box of a region with `MARGIN_PX`, at least `SMALLEST_PX`, brought near to `MOST_PX` pixels.
+    """The box of a region with `MARGIN_PX`, at least `SMALLEST_PX`, at about `MOST_PX` pixels.
 
     It is enlarged `most` times at most.
     """
