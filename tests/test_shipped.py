@@ -261,7 +261,7 @@ def test_two_tissues_are_both_kept_and_flagged(dark: RunFolder, tmp_path: Path) 
 def test_tissue_at_the_border_is_flagged(dark: RunFolder, tmp_path: Path, what: str) -> None:
     leaving = np.roll(strip(200, 60), 30, axis=1)
     leaving[:, :20] = 200
-    image = {"filling": strip(60, 60), "leaving": leaving, "inverted": strip(60, 200)}[what]
+    image = {"filling": strip(60, 70), "leaving": leaving, "inverted": strip(60, 200)}[what]
     masks, rows, notes = seen(write_video(tmp_path / "x.mkv", [image] * 2), dark, tmp_path / "out")
     assert {row["border"] for row in rows} == {
         "right" if what == "leaving" else "left right top bottom"
