@@ -257,9 +257,11 @@ def killed_and_resumed(dataset: Dataset, recipe: Recipe, out: Path) -> RunFolder
     return train(dataset, recipe, out)
 
 
+LARGER = ("Med-NCA", "U-Net++", "nnU-Net", "TransUNet", "DS-TransUNet")
+
+
 @pytest.mark.parametrize(
-    "network",
-    ["UNeXt-S", *(pytest.param(name, marks=SLOW) for name in ("Med-NCA", "U-Net++", "nnU-Net"))],
+    "network", ["UNeXt-S", *(pytest.param(name, marks=SLOW) for name in LARGER)]
 )
 def test_a_resumed_training_has_the_same_hashes(
     dataset: Dataset, tmp_path: Path, network: str
