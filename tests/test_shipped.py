@@ -383,7 +383,6 @@ def middle(image: Array, mask: Array) -> Labelled:
 KINDS: dict[str, Callable[[Array, Array], Labelled]] = {
     "as it is": lambda i, m: (i, m),
     "no tissue": emptied,
-    "nothing": lambda i, m: (np.full_like(i, 140), np.zeros_like(m)),
     "two below each other": lambda i, m: (np.concatenate([i, i]), np.concatenate([m, m])),
     "two side by side": lambda i, m: (np.concatenate([i, i], 1), np.concatenate([m, m], 1)),
     "filling": middle,
@@ -396,7 +395,7 @@ KINDS: dict[str, Callable[[Array, Array], Labelled]] = {
 }
 CASES = [(film, kind) for film in ("eht_d1t3", "eht_mbpt", "eht_ohw") for kind in KINDS]
 CASES = [case for case in CASES if case[1] != "large" or case[0] == "eht_d1t3"]
-FLAGS = ("Unfamiliar picture", "No tissue was found", "Several tissues", "nothing to see")
+FLAGS = ("Unfamiliar picture", "No tissue was found", "Several tissues")
 HARMLESS = ("as it is", "inverted", "16 bit, narrow", "large")
 
 
