@@ -375,6 +375,7 @@ def test_curves_and_facts_are_those_of_the_run_folder(finished: Path) -> None:
     assert mine["val_dice"] == pytest.approx([float(row["val_dice"]) for row in history], rel=1e-5)
     facts = json.loads((run_folder(finished, run["key"]) / "run.json").read_text())
     assert float(run["temperature"]) == pytest.approx(facts["temperature"], rel=1e-5)
+    assert facts["guard"] == {}, "nobody asks a network of a study for its fastest engine"
     assert (run["epochs"], run["steps"], run["weights"]) == ("3", "6", "random initialisation")
     assert set(found.timings["machine"]) == {machine_here()}
     assert found.facts["seeds"] == [0, 1]

@@ -31,6 +31,7 @@ def train(
     out: Path,
     *,
     split: Split | None = None,
+    judged: bool = True,
     tell: Tell = lambda _: None,
     tick: Tick = lambda _done, _total: None,
 ) -> RunFolder:
@@ -38,6 +39,9 @@ def train(
 
     The frames are divided as the recipe says, or as in `split`. Without validation frames the
     last epoch counts as the best, and the threshold is that of the starting run, or 0.5.
+
+    Without `judged` no faster engine is judged at the end, so that torch alone will be taken: for
+    networks that are scored and thrown away.
 
     The same call continues a training that was interrupted, and returns one that has finished.
     The weights files after a resume equal those of an uninterrupted training to the bit, on the
@@ -69,7 +73,7 @@ def train(
                     f"epoch {memory.epochs_done}/{last}  loss {row['loss']:.4f}  "
                     f"validation Dice {row['val_dice']:.4f}  IoU {row['val_iou']:.4f}"
                 )
-        return _finish(training, run, memory)
+        return _finish(training, run, memory, judged)
 
 
 def started(recipe: Recipe) -> tuple[Net, dict[str, str]]:
@@ -158,7 +162,7 @@ def _stops_early(memory: Memory, fit: FitRecipe) -> bool:
     return patience is not None and memory.epochs_done - memory.best_epoch >= patience
 
 
-def _finish(training: Training, run: RunFolder, memory: Memory) -> RunFolder:
+def _finish(training: Training, run: RunFolder, memory: Memory, judged: bool) -> RunFolder:
     """Choose threshold and temperature on the validation frames; close the run folder."""
     tensors, _ = read_tensors(run.weights_file)
     training.net.load_state_dict(tensors)
@@ -172,14 +176,15 @@ def _finish(training: Training, run: RunFolder, memory: Memory) -> RunFolder:
 
     scored = score_images(counted())
     threshold = best_threshold(scored) if scored.images else run.threshold
-    frames = shown(training.dataset, spread(training.split.validation))
+    frames = shown(training.dataset, spread(training.split.validation)) if judged else []
+    size = run.recipe.data.size
     facts = {
         **run.facts,
         "status": "finished",
         "epochs_done": memory.epochs_done,
         "best_epoch": memory.best_epoch,
         "threshold": threshold,
-        "guard": guard(training.net, frames, run.recipe.data.size, threshold),
+        "guard": guard(training.net, frames, size, threshold) if judged else {},
         "temperature": fit_temperature(pixels) if scored.images else run.facts["temperature"],
         "validation": {k: memory.history[-1][k] for k in ("val_dice", "val_iou")},
         "files": {

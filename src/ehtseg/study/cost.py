@@ -85,6 +85,7 @@ def measure(task: Task) -> Cost:
             dataset,
             short,
             Path(folder) / "run",
+            judged=False,
             tick=lambda _done, _total: ticks.append(time.perf_counter()),
             tell=lambda _: ends.append(time.perf_counter()),  # last of all, the end of the epoch
         )

@@ -97,7 +97,8 @@ def look_for_weights(folder: Path | None) -> None:
 def _training(task: Task) -> Record:
     run, key = task.entry.run, task.entry.key
     split = split_of(run, task.data)
-    trained = train(training_frames(run, task.data), run.recipe, run_folder(task.out, key))
+    out = run_folder(task.out, key)
+    trained = train(training_frames(run, task.data), run.recipe, out, judged=False)
     started = time.perf_counter()
     engines = engines_of(trained)
     parts, pictures = [], {}
