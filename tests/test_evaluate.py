@@ -247,6 +247,18 @@ def test_a_set_that_is_not_there_is_refused(run: RunFolder, folder: Path) -> Non
         evaluate(none, dataset, "test")
 
 
+def test_too_little_memory_says_what_to_lower(
+    run: RunFolder, folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*_: Any) -> None:
+        raise RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried 9 bytes")
+
+    monkeypatch.setattr("ehtseg.learning.evaluate.predict", full)
+    with pytest.raises(UserError, match=r"enough memory.*data\.size"):
+        evaluate(run, open_dataset([folder]), "test", tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+
+
 def test_output_below_a_file_is_refused_before_any_work(
     run: RunFolder, folder: Path, tmp_path: Path
 ) -> None:

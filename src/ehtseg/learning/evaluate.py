@@ -21,7 +21,13 @@ from ehtseg.reading.dataset import Dataset, survey
 from ehtseg.reading.splits import MEMBERS
 from ehtseg.records import Array, UserError
 from ehtseg.seeing.clean import clean
-from ehtseg.seeing.engines import Engine, TorchEngine, choose_device, flush_denormals
+from ehtseg.seeing.engines import (
+    Engine,
+    TorchEngine,
+    choose_device,
+    flush_denormals,
+    memory_watched,
+)
 from ehtseg.seeing.predict import predict
 from ehtseg.seeing.run_folder import RunFolder, open_run
 
@@ -30,6 +36,7 @@ UNSEEN = "unseen"
 BATCH = 4  # frames in memory at a time
 
 
+@memory_watched("smaller frames, or a network trained at a smaller data.size (--size)")
 def evaluate(
     run: RunFolder | Path,
     dataset: Dataset,
@@ -48,7 +55,7 @@ def evaluate(
     before (at the run's threshold) as `segment` does.
 
     Raises: UserError for a set that the dataset does not hold, an `out` that cannot be a folder,
-    and whatever makes a run folder unusable.
+    whatever makes a run folder unusable, and too little memory.
     """
     run = open_run(run) if isinstance(run, Path) else run
     _check_out(out)
