@@ -21,7 +21,6 @@ from ehtseg.learning.adapt import (
     FOLDS,
     GOOD,
     MOST_FRAMES,
-    STEPS,
     Judged,
     adapt,
     adapt_recipe,
@@ -81,8 +80,9 @@ def labels(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def quick(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A tiny network learns faster than a real one has to."""
+    """A tiny network learns faster than a real one has to, and needs more steps to be steady."""
     monkeypatch.setattr(module, "LR", 1e-2)
+    monkeypatch.setattr(module, "STEPS", 25)
 
 
 @pytest.fixture
@@ -104,9 +104,9 @@ def test_five_frames_of_a_strange_film_are_enough(
     steps = adapted.run.facts["adapted"]["steps"]
     assert (adapted.frames, adapted.folds) == (5, FOLDS)
     assert adapted.dice_before < 0.6
-    assert adapted.dice_after > adapted.dice_before + 0.15
-    whole = (FOLDS + 1) * EPOCHS * STEPS
-    assert [done for done, _ in ticks] == list(range(1, FOLDS * EPOCHS * STEPS + steps + 1))
+    assert adapted.dice_after > 0.9
+    whole = (FOLDS + 1) * EPOCHS * module.STEPS
+    assert [done for done, _ in ticks] == list(range(1, FOLDS * EPOCHS * module.STEPS + steps + 1))
     assert {total for _, total in ticks} == {whole}
 
     # what was said on frames left out holds on the rest of the film
@@ -199,7 +199,7 @@ def test_one_frame_is_trained_for_a_fixed_time_and_the_gain_is_unknown(
     one = write_dim(tmp_path / "one", range(7, 8))
     adapted = adapt_to(film, [one], tmp_path / "mine", start)
     assert (adapted.folds, adapted.dice_by_epoch) == (0, ())
-    assert adapted.run.facts["adapted"]["steps"] == EPOCHS * STEPS
+    assert adapted.run.facts["adapted"]["steps"] == EPOCHS * module.STEPS
     assert adapted.dice_after > adapted.dice_before
     assert re.search("gain on other frames is unknown", " ".join(told(adapted)))
 
