@@ -267,7 +267,8 @@ def best_loop(net: Net, pictures: list[np.ndarray], tuned: bool) -> Callable[[],
 
 def apart(net: Net, model: torch.nn.Module, pictures: list[np.ndarray]) -> float:
     """Largest difference of a logit in fp32, as a share of the largest logit."""
-    wanted = plain_loop(model, 4, tuned=False)(pictures)
+    scale = net.mean.flatten().numpy(), net.std.flatten().numpy()
+    wanted = plain_loop(model, 4, tuned=False, scale=scale)(pictures)
     exact = TorchEngine(net, "fp32")
     found = np.concatenate([exact(as_batch(pictures[i : i + 4])) for i in (0, 4)])
     return float(np.abs(found - wanted).max() / np.abs(wanted).max())

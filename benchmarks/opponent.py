@@ -19,11 +19,12 @@ from ehtseg.seeing.engines import cpu_bf16
 
 SMP_NAMES = {"resnet50": "resnet50", "vgg16": "vgg16"}
 MEAN, STD = np.float32([0.485, 0.456, 0.406]), np.float32([0.229, 0.224, 0.225])
+Scale = tuple[np.ndarray, np.ndarray]
 Loop = Callable[[list[np.ndarray]], np.ndarray]  # frames (H, W) uint8 -> logits (N, H, W)
 
 
 def twin(net: Net) -> nn.Module:
-    """smp's U-Net with the weights, and the strides, of a network of ours.
+    """smp's U-Net with the weights, strides and epsilons of a network of ours.
 
     The one difference is VGG-16's skip at full resolution, which smp lacks: its kernels are set to
     zero in `net`, in place, so that both compute the same.
@@ -32,9 +33,12 @@ def twin(net: Net) -> nn.Module:
     encoder = {flat(name): tensor for name, tensor in body.encoder.body.state_dict().items()}
     reference.encoder.load_state_dict({n: encoder[flat(n)] for n in reference.encoder.state_dict()})
     strides = {flat(n): m.stride for n, m in body.encoder.body.named_modules() if _is_conv(m)}
+    norms = {flat(n): m.eps for n, m in body.encoder.body.named_modules() if _is_norm(m)}
     for name, module in reference.encoder.named_modules():
         if _is_conv(module):
             module.stride = strides[flat(name)]
+        elif _is_norm(module):
+            module.eps = norms[flat(name)]
     last = body.decoder[-1].merge[0].weight
     there = reference.decoder.blocks[-1].conv1[0].weight.shape[1]
     ours = [body.center, body.decoder, body.head]
@@ -48,7 +52,7 @@ def twin(net: Net) -> nn.Module:
     return reference.eval()
 
 
-def plain_loop(model: nn.Module, batch: int, tuned: bool) -> Loop:
+def plain_loop(model: nn.Module, batch: int, tuned: bool, scale: Scale = (MEAN, STD)) -> Loop:
     """Frames through smp as its users write it; `tuned` adds bf16 and channels_last."""
     form = torch.channels_last if tuned else torch.contiguous_format
     model = model.to(memory_format=form)
@@ -58,17 +62,17 @@ def plain_loop(model: nn.Module, batch: int, tuned: bool) -> Loop:
         precision = _precision(tuned)
         with torch.inference_mode(), precision:
             for start in range(0, len(frames), batch):
-                images = as_input(frames[start : start + batch]).to(memory_format=form)
+                images = as_input(frames[start : start + batch], scale).to(memory_format=form)
                 found.append(model(images)[:, 0].float().numpy())
         return np.concatenate(found)
 
     return loop
 
 
-def as_input(frames: list[np.ndarray]) -> torch.Tensor:
-    """Grey frames (H, W) as normalised images_B3HW."""
+def as_input(frames: list[np.ndarray], scale: Scale = (MEAN, STD)) -> torch.Tensor:
+    """Grey frames (H, W) as images_B3HW, normalised by mean and SD of the channels."""
     stack = np.stack([cv2.cvtColor(frame, cv2.COLOR_GRAY2RGB) for frame in frames])
-    normalised = (stack.astype(np.float32) / 255 - MEAN) / STD
+    normalised = (stack.astype(np.float32) / 255 - scale[0]) / scale[1]
     return torch.from_numpy(normalised.transpose(0, 3, 1, 2).copy())
 
 
@@ -123,6 +127,10 @@ def training_steps(
 def _precision(tuned: bool) -> AbstractContextManager[object]:
     """bf16 where it was asked for and the processor has it; emulated, it would be far slower."""
     return torch.autocast("cpu", torch.bfloat16) if tuned and cpu_bf16() else nullcontext()
+
+
+def _is_norm(module: nn.Module) -> bool:
+    return isinstance(module, nn.BatchNorm2d)
 
 
 def _is_conv(module: nn.Module) -> bool:
