@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -32,6 +34,29 @@ for package in ("openvino", "onnx", "onnxruntime", "nncf"):
 
 TINY = NetRecipe(name="unet", width=2, depth=1)
 SHAPES = ((1, 1, 50, 75), (3, 1, 1, 40), (2, 3, 33, 64))  # grey and colour, any size
+
+
+AFTER_OPENVINO = """
+import gc, signal, sys
+from pathlib import Path
+from ehtseg.seeing.engines import OpenVinoEngine
+engines = [OpenVinoEngine(Path(sys.argv[1]), "fp32") for _ in range(2)]
+while engines:
+    engines.pop(0)
+    gc.collect()
+try:
+    signal.raise_signal(signal.SIGINT)
+except KeyboardInterrupt:
+    print("in order")
+"""
+
+
+def test_ctrl_c_after_openvino_is_no_segmentation_fault(tmp_path: Path) -> None:
+    graph = tmp_path / "net.onnx"
+    graph.write_bytes(onnx_graph(build(TINY, seed=0).eval()))
+    command = [sys.executable, "-c", AFTER_OPENVINO, str(graph)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout.strip()) == (0, "in order"), done.stderr
 
 
 def pictures(shape: tuple[int, ...]) -> Array:

@@ -7,6 +7,7 @@ ways.py.
 
 from __future__ import annotations
 
+import functools
 import importlib
 import importlib.util
 import os
@@ -154,6 +155,20 @@ class TorchEngine:
         return result
 
 
+@functools.cache
+def openvino_core() -> Any:
+    """OpenVINO's runtime, one for the whole process, with its processor plugin loaded.
+
+    With AMX each runtime gives its thread a stack for signals. When the older of two goes first, the
+    younger one leaves the thread with a stack that is gone, and Ctrl-C is a segmentation fault.
+
+    Raises: UserError where OpenVINO is missing.
+    """
+    core = needed("openvino").Core()
+    core.get_property("CPU", "FULL_DEVICE_NAME")
+    return core
+
+
 class OpenVinoEngine:
     """A graph run by OpenVINO on the processor, with as many threads as torch would take.
 
@@ -164,10 +179,9 @@ class OpenVinoEngine:
     """
 
     def __init__(self, model: bytes | Path, precision: str) -> None:
-        openvino = needed("openvino")
+        core = openvino_core()
         self.name, self.precision, self.device = "openvino", precision, "cpu"
         hints = {"fp32": "f32", "bf16": "bf16", "int8": "bf16" if cpu_bf16() else "f32"}
-        core = openvino.Core()
         self._run: Any = core.compile_model(
             core.read_model(model),
             "CPU",

@@ -31,6 +31,7 @@ from ehtseg.seeing.engines import (
     graph_faults,
     installed,
     needed,
+    openvino_core,
 )
 
 OPSET = 18
@@ -117,12 +118,12 @@ def quantised(graph: bytes, batches: Sequence[Array]) -> Any:
 
     Raises: UserError where the extra `fast` is missing.
     """
-    openvino = needed("openvino")
+    core = openvino_core()
     os.environ.setdefault("NNCF_CI", "1")  # without it, NNCF reports its use over the network
     for talkative in ("torch.utils.cpp_extension", "nncf"):  # no GPU, progress
         logging.getLogger(talkative).setLevel(logging.ERROR)
     nncf = needed("nncf")
-    model = openvino.Core().read_model(graph)
+    model = core.read_model(graph)
     alike = [as_rgb(batch) for batch in batches if batch.shape[2:] == batches[0].shape[2:]]
     model.reshape(list(alike[0].shape))
     with contextlib.redirect_stdout(io.StringIO()):
@@ -143,4 +144,4 @@ def save_openvino(model: Any, path: Path) -> None:
 
 def read_openvino(graph: bytes) -> Any:
     """An ONNX graph as an OpenVINO model."""
-    return needed("openvino").Core().read_model(graph)
+    return openvino_core().read_model(graph)
