@@ -159,7 +159,7 @@ class TorchEngine:
 def openvino_core() -> Any:
     """OpenVINO's runtime, one for the whole process, with its processor plugin loaded.
 
-    With AMX each runtime gives its thread a stack for signals. When the older of two goes first, the
+    With AMX each gives its thread a stack for signals. When the older of two goes first, the
     younger one leaves the thread with a stack that is gone, and Ctrl-C is a segmentation fault.
 
     Raises: UserError where OpenVINO is missing.
