@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 import torch
 
+from ehtseg.learning.guard import guard
 from ehtseg.nets.build import build
 from ehtseg.recipe import NetRecipe, SegmentRecipe
 from ehtseg.records import Array, UserError
@@ -23,7 +24,13 @@ from ehtseg.seeing.engines import (
     graph_faults,
     needed,
 )
-from ehtseg.seeing.graphs import check_graph, onnx_graph, quantised, save_openvino
+from ehtseg.seeing.graphs import (
+    check_graph,
+    onnx_graph,
+    openvino_graph,
+    quantised,
+    save_openvino,
+)
 from ehtseg.seeing.ways import REFERENCE, Way, choose_way, held, start, ways_here
 from test_nets import MEMBERS as NETS
 from test_rivals import MEMBERS as RIVALS
@@ -44,6 +51,7 @@ engines = [OpenVinoEngine(Path(sys.argv[1]), "fp32") for _ in range(2)]
 while engines:
     engines.pop(0)
     gc.collect()
+signal.signal(signal.SIGINT, signal.default_int_handler)  # in the background it may be ignored
 try:
     signal.raise_signal(signal.SIGINT)
 except KeyboardInterrupt:
@@ -119,6 +127,13 @@ def test_a_graph_that_no_runtime_takes_is_a_fault_of_theirs() -> None:
 def test_a_network_that_draws_numbers_is_refused_at_once() -> None:
     with pytest.raises(UserError, match="draws random numbers while it runs"):
         onnx_graph(build(NetRecipe(name="mednca_16")))
+
+
+def test_nnunet_is_a_graph_for_onnx_runtime_and_none_for_openvino() -> None:
+    net = build(NetRecipe(name="nnunet"), seed=0)
+    with pytest.raises(UserError, match="OpenVINO miscounts its padded maps"):
+        openvino_graph(net)
+    assert guard(net, [], 32, 0.5)["no_graph"]
 
 
 class Fixed(torch.nn.Module):

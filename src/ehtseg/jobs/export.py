@@ -23,7 +23,7 @@ from ehtseg.reading.geometry import to_working_size
 from ehtseg.reading.video import find_videos, open_video
 from ehtseg.records import UserError
 from ehtseg.seeing.engines import TorchEngine, choose_precision, needed
-from ehtseg.seeing.graphs import onnx_graph, quantised, read_openvino, save_openvino
+from ehtseg.seeing.graphs import onnx_graph, openvino_graph, quantised, read_openvino, save_openvino
 from ehtseg.seeing.outputs import folder_written_whole
 from ehtseg.seeing.predict import as_batch
 from ehtseg.seeing.run_folder import RunFolder, sha256_of, write_facts
@@ -60,7 +60,7 @@ def export(
     """
     _check(run, format, int8, videos)
     net = run.net()
-    graph = onnx_graph(net)
+    graph = onnx_graph(net) if format == "onnx" else openvino_graph(net)
     frames, words = frames_of(videos) if videos else validation_frames(run)
     name = "openvino_int8" if int8 else format
     judging = frames[1::2] if int8 else frames

@@ -18,7 +18,7 @@ from ehtseg.nets.build import Net
 from ehtseg.reading.dataset import Dataset
 from ehtseg.records import Array, UserError
 from ehtseg.seeing.engines import Engine, TorchEngine, choose_device, flush_denormals
-from ehtseg.seeing.graphs import onnx_graph
+from ehtseg.seeing.graphs import openvino_graph
 from ehtseg.seeing.predict import predict
 from ehtseg.seeing.ways import REFERENCE, Way, start_graph, ways_here
 
@@ -110,7 +110,7 @@ def guard(net: Net, frames: Sequence[Shown], size: int | None, threshold: float)
     graph_ways = [way for way in ways if way.engine != "torch"]
     if graph_ways:
         try:
-            graph = onnx_graph(net)
+            graph = openvino_graph(net)
             candidates |= {way: start_graph(way, graph) for way in graph_ways}
         except UserError as error:
             told["no_graph"] = str(error)

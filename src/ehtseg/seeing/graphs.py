@@ -22,6 +22,7 @@ import torch
 from ehtseg.nets.build import Net
 from ehtseg.nets.dstransunet import DSTransUNet
 from ehtseg.nets.mednca import MedNCA
+from ehtseg.nets.nnunet import NnUNet
 from ehtseg.records import Array, UserError
 from ehtseg.seeing.engines import (
     Engine,
@@ -43,6 +44,21 @@ NO_GRAPH: dict[type, str] = {
     MedNCA: "draws random numbers while it runs",
     DSTransUNet: "cuts its windows by the size of each image",
 }
+
+
+NO_OPENVINO: dict[type, str] = {  # ONNX Runtime runs them
+    NnUNet: "miscounts its padded maps on processors with AMX, up to a crash of the process",
+}
+
+
+def openvino_graph(net: Net) -> bytes:
+    """The network as an ONNX graph that OpenVINO is given.
+
+    Raises: UserError as `onnx_graph`, and for a network that OpenVINO is known to fail on.
+    """
+    if reason := NO_OPENVINO.get(type(net.body)):
+        raise no_graph(net, f"a network for which OpenVINO {reason}")
+    return onnx_graph(net)
 
 
 def onnx_graph(net: Net) -> bytes:

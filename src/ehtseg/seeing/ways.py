@@ -24,7 +24,7 @@ from ehtseg.seeing.engines import (
     choose_precision,
     installed,
 )
-from ehtseg.seeing.graphs import onnx_graph
+from ehtseg.seeing.graphs import onnx_graph, openvino_graph
 from ehtseg.seeing.run_folder import RunFolder, sha256_of
 
 PRECISIONS = {
@@ -118,7 +118,9 @@ def start(way: Way, run: RunFolder, device: str) -> NamedEngine:
             "none",
             f"Run: ehtseg export {run.path} --format openvino --int8 --frames VIDEO",
         )
-    return start_graph(way, onnx_graph(run.net()) if model is None else model)
+    if model is None:
+        model = (openvino_graph if way.engine == "openvino" else onnx_graph)(run.net())
+    return start_graph(way, model)
 
 
 def start_graph(way: Way, model: bytes | Path) -> NamedEngine:
