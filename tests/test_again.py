@@ -124,7 +124,7 @@ def test_without_doubt_asked_for_the_column_is_empty(tmp_path: Path) -> None:
 
 def test_all_frames_and_other_networks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     own, other = dark_run(tmp_path / "run"), dark_run(tmp_path / "other", 1.0)
-    facts = {"status": "finished", "card": {}, "threshold": 0.6}
+    facts = {**other.facts, "threshold": 0.6}
     runs = {str(other.path): SlopingRun(other.path, other.recipe, facts)}
     monkeypatch.setattr(again, "open_run", lambda path: runs[str(path)])
     result = analysed(tmp_path, own, uncertainty="complete", other_runs=[str(other.path)])

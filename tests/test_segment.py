@@ -25,7 +25,7 @@ from ehtseg.jobs.results import COLUMNS, FILES
 from ehtseg.jobs.segment import SegmentResult, segment
 from ehtseg.recipe import make_recipe
 from ehtseg.records import Array, UserError
-from ehtseg.seeing.run_folder import RunFolder, write_tensors
+from ehtseg.seeing.run_folder import RunFolder, sha256_of, write_tensors
 
 HEIGHT, WIDTH = 40, 64
 
@@ -52,7 +52,8 @@ def run(tmp_path: Path) -> RunFolder:
 def dark_run(path: Path, mark: float = 0.0) -> RunFolder:
     path.mkdir(exist_ok=True)
     write_tensors({"mark": torch.tensor(mark)}, {}, path / "last.safetensors")
-    facts = {"status": "finished", "card": {}, "threshold": 0.5}
+    files = {"last.safetensors": sha256_of(path / "last.safetensors")}
+    facts = {"status": "finished", "card": {}, "threshold": 0.5, "files": files}
     return DarkRun(path, make_recipe({"segment": {"precision": "fp32", "batch": 3}}), facts)
 
 

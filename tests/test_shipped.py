@@ -214,7 +214,8 @@ class DarkRun(RunFolder):
 def dark(tmp_path: Path) -> RunFolder:
     (tmp_path / "dark").mkdir()
     write_tensors({"mark": torch.zeros(1)}, {}, tmp_path / "dark" / "last.safetensors")
-    facts = {"status": "finished", "card": {}, "threshold": 0.5}
+    files = {"last.safetensors": sha256_of(tmp_path / "dark" / "last.safetensors")}
+    facts = {"status": "finished", "card": {}, "threshold": 0.5, "files": files}
     return DarkRun(tmp_path / "dark", make_recipe({"segment": {"precision": "fp32"}}), facts)
 
 

@@ -22,7 +22,7 @@ from ehtseg.reading.dataset import Dataset
 from ehtseg.reading.splits import Split
 from ehtseg.recipe import Recipe
 from ehtseg.records import UserError
-from ehtseg.seeing.engines import Engine, TorchEngine, flush_denormals
+from ehtseg.seeing.engines import Engine, TorchEngine, choose_memory_format, flush_denormals
 
 PRECISIONS: dict[str, Any] = {"fp32": "32-true", "bf16": "bf16-mixed"}  # in Fabric's words
 Tick = Callable[[int, int], None]  # steps done, steps in all
@@ -46,7 +46,8 @@ class Training:
         self.frames = TrainingFrames(dataset, split.train, recipe)
         fit, device = recipe.fit, resolved["device"]
         self.loss: Loss = make_loss(fit)
-        self.net = net if device == "mps" else net.to(memory_format=torch.channels_last)
+        last = choose_memory_format(device).value == "channels_last"
+        self.net = net.to(memory_format=torch.channels_last) if last else net
         with_fast_gradients(self.net)
         self.fabric = fabric(device, resolved["precision"])
         self.model, self.optimiser = self.fabric.setup(self.net, make_optimiser(self.net, fit))

@@ -74,7 +74,7 @@ class RunFolder:
                 cure = "Give the command `ehtseg train` again: it continues."
             raise UserError(f"network weights written by ehtseg at {path}", "no such file", cure)
         found, wanted = sha256_of(path), self.facts.get("files", {}).get(path.name)
-        if self.finished and wanted not in (None, found):
+        if self.finished and wanted != found:
             raise UserError(
                 f"the weights that {self.path}/run.json describes",
                 f"another file as {path.name}",
