@@ -20,7 +20,7 @@ from ehtseg.nets.build import build
 from ehtseg.recipe import FitRecipe, Recipe, SegmentRecipe, make_recipe, write_recipe
 from ehtseg.records import Array, UserError
 from ehtseg.seeing.engines import TorchEngine, choose_precision, cpu_bf16, memory_watched
-from ehtseg.seeing.machine import resolve
+from ehtseg.seeing.machine import machine_facts, resolve
 from ehtseg.seeing.predict import as_batch, certainty, enlarge, predict, probability
 from ehtseg.seeing.run_folder import (
     RunFolder,
@@ -332,3 +332,12 @@ def test_everybody_may_read_the_weights_that_may_read_the_other_files(tmp_path: 
 def test_a_hash_is_that_of_the_bytes(tmp_path: Path) -> None:
     (tmp_path / "a").write_bytes(b"heart")
     assert sha256_of(tmp_path / "a") == hashlib.sha256(b"heart").hexdigest()
+
+
+@pytest.mark.parametrize(("has", "ends"), [(True, " and AMX"), (False, "")])
+def test_a_processor_with_amx_is_another_machine(
+    has: bool, ends: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(torch.cpu, "_is_amx_tile_supported", lambda: has)
+    widest = torch.backends.cpu.get_cpu_capability()
+    assert machine_facts()["instructions"] == f"{widest}{ends}"

@@ -70,8 +70,6 @@ def _versions() -> list[Finding]:
 
 
 def _machine() -> list[Finding]:
-    import torch
-
     from ehtseg.seeing.engines import (
         choose_batch,
         choose_device,
@@ -79,7 +77,7 @@ def _machine() -> list[Finding]:
         choose_precision,
         choose_threads,
     )
-    from ehtseg.seeing.machine import processor_name
+    from ehtseg.seeing.machine import instructions, processor_name
     from ehtseg.seeing.ways import engine_choice
 
     device = choose_device()
@@ -92,7 +90,7 @@ def _machine() -> list[Finding]:
     }
     return [
         Finding("processor", f"{processor_name()}, {os.cpu_count()} cores"),
-        Finding("instructions", torch.backends.cpu.get_cpu_capability()),
+        Finding("instructions", instructions()),
         Finding("device", f"{device.value} ({device.why})"),
         *(Finding(what, f"{made.value} ({made.why})") for what, made in choices.items()),
     ]

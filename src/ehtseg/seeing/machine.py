@@ -34,9 +34,15 @@ def machine_facts() -> dict[str, str]:
         "python": platform.python_version(),
         "system": f"{platform.system()} {platform.machine()}",
         "processor": processor_name(),
-        "instructions": torch.backends.cpu.get_cpu_capability(),
+        "instructions": instructions(),
         "onednn_isa_limit": onednn_isa_limit(),
     }
+
+
+def instructions() -> str:
+    """The widest instructions that torch uses here, and AMX where the processor has it."""
+    widest = torch.backends.cpu.get_cpu_capability()
+    return f"{widest} and AMX" if torch.cpu._is_amx_tile_supported() else widest
 
 
 def processor_name() -> str:
