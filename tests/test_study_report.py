@@ -226,6 +226,9 @@ def test_what_is_there_in_part_is_said_first_and_its_contrasts_are_those_that_we
     (stills,) = (each for each in said if each.startswith(STILLS))
     assert "Of 7 planned contrasts" in stills
     assert "2 not tested, for want of runs" in stills
+    assert stills.endswith(
+        "One training of a row decides nothing: another one may differ by as much."
+    )
     assert len([each for each in said if each.startswith("Not tested, for want of runs")]) == 2
     notes = [t.note for t in document.each(Table) if t.name.startswith("contrasts_")]
     assert any("One training of a row decides nothing" in note for note in notes)

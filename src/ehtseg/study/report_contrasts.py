@@ -21,7 +21,7 @@ from ehtseg.study.statistics import (
     verdict,
 )
 from ehtseg.study.verdicts import Claim, unseen
-from ehtseg.study.words import cautions, say_contrast
+from ehtseg.study.words import ONE_TRAINING, cautions, say_contrast
 
 Pair = tuple[str, str]
 
@@ -138,7 +138,8 @@ def tally_of(compared: Mapping[Pair, Contrast], planned: int, unit: str) -> str:
     told = [f"{verdicts.count(name)} {word}" for name, word in words.items() if name in verdicts]
     lost = planned - len(verdicts)
     told += [f"{lost} not tested, for want of runs"] if lost else []
-    return f"Of {planned} planned contrasts {', '.join(told)}."
+    once = f" {ONE_TRAINING}" if min(each.seeds for each in compared.values()) < 2 else ""
+    return f"Of {planned} planned contrasts {', '.join(told)}.{once}"
 
 
 def _overview(found: Found, pairs: Sequence[Pair], name: str, title: str) -> tuple[Block, ...]:

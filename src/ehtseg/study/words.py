@@ -14,6 +14,7 @@ from ehtseg.study.statistics import (
 
 DESCRIPTIVE = 10  # units below which a contrast describes these units and decides nothing
 MANY = 10_000  # units beyond which no number is worth naming
+ONE_TRAINING = "One training of a row decides nothing: another one may differ by as much."
 
 
 def say_interval(found: Interval, digits: int = 4) -> str:
@@ -63,7 +64,7 @@ def cautions(units: int, seeds: int, unit: str = "recording") -> list[str]:
     if 2 ** (1 - units) >= ALPHA:
         said.append(f"With {_counted(units, unit)} no test can reach p < {ALPHA}.")
     if seeds < 2:
-        said.append("One training of a row decides nothing: another one may differ by as much.")
+        said.append(ONE_TRAINING)
     if units < DESCRIPTIVE:
         said.append(f"Descriptive: fewer than {DESCRIPTIVE} {unit}s decide nothing.")
     return said
