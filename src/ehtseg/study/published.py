@@ -29,22 +29,22 @@ NETWORKS: dict[str, Decisions] = {
 }
 
 # Batches of 8 an epoch in which a network trains as long as ResNet-50 does with 18 of them:
-# `ehtseg prices rivals` of 2026-11-23, one thread, bf16, 128 x 128, ten epochs. Fixed numbers, so
+# `ehtseg prices rivals` of 2026-11-27, one thread, bf16, 128 x 128, ten epochs. Fixed numbers, so
 # that the study can be repeated; on a machine with other ratios the times are equal but roughly.
 BATCHES_IN_EQUAL_TIME = {
     "ResNet-50": 18,
     "U-Net++ on ResNet-50": 5,
     "smp U-Net on ResNet-50": 18,
     "U-Net": 70,
-    "U-Net++": 10,
-    "U-Net++ port": 8,
-    "UNeXt": 180,
-    "UNeXt-S": 366,
+    "U-Net++": 9,
+    "U-Net++ port": 7,
+    "UNeXt": 149,
+    "UNeXt-S": 288,
     "nnU-Net": 7,
-    "TransUNet": 5,
-    "DS-TransUNet": 1,
-    "Med-NCA": 4,
-    "Med-NCA, 16 channels": 8,
+    "TransUNet": 6,
+    "DS-TransUNet": 2,
+    "Med-NCA": 6,
+    "Med-NCA, 16 channels": 12,
 }
 
 # what holds for every published recipe unless it says otherwise
