@@ -100,7 +100,7 @@ def short(folder: Path) -> list[str]:
 
 
 def test_the_first_line_names_who_is_ahead_across_recordings(folder: Path) -> None:
-    from_imagenet, from_random, *_ = short(folder)
+    from_imagenet, from_random, chance, *_ = short(folder)
     assert from_imagenet == (
         "Across 3 recordings never trained on, smp U-Net on ResNet-50, ImageNet, common recipe is "
         "ahead among rows from ImageNet weights (3 of 3 have scores): its mean Dice lies 0.0500 "
@@ -108,6 +108,8 @@ def test_the_first_line_names_who_is_ahead_across_recordings(folder: Path) -> No
         "recordings. The best of several, picked afterwards, looks better than it is."
     )
     assert "UNeXt, random, common recipe is ahead among rows from random weights" in from_random
+    assert chance.startswith("What chance does: the smp U-Net on ResNet-50 is our ResNet-50")
+    assert chance.endswith("its mean Dice minus ours is 0.0500 (0.0500 to 0.0500).")
     assert "(20 of 20 have scores)" in from_random
 
 

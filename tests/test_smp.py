@@ -64,6 +64,17 @@ def test_the_bundled_weights_compute_in_smp_what_they_compute_here() -> None:
         torch.testing.assert_close(one, other)
 
 
+def test_the_unet_of_smp_is_ours_layer_by_layer() -> None:
+    """The study of rivals takes the difference of the two for what chance does."""
+    ours = build(NetRecipe(name="resnet50", transfer=0)).eval()
+    theirs = build(NetRecipe(name="smp:Unet/resnet50", transfer=0)).eval()
+    names, weights = theirs.state_dict().keys(), ours.state_dict().values()
+    theirs.load_state_dict(dict(zip(names, weights, strict=True)))
+    picture = torch.rand(1, 1, 64, 64)
+    with torch.no_grad():
+        torch.testing.assert_close(theirs(picture), ours(picture))
+
+
 @pytest.mark.slow
 def test_the_keras_file_is_built_as_v1_inside_smp() -> None:
     file = str(shared("weights/resnet50_keras_in1k.safetensors"))

@@ -21,6 +21,7 @@ from ehtseg.study.statistics import MARGIN, verdict
 from ehtseg.study.words import say_interval
 
 OURS = "ResNet-50"
+TWIN = "smp U-Net on ResNet-50"  # the same layers with the same weights compute the same: test_smp
 STARTS = {"ImageNet": "ImageNet weights", "random": "random weights"}
 COLUMNS = (
     "row", "starts from", "seeds", "Dice", "IoU", "HD95 px", "jitter %", "training s",
@@ -72,7 +73,19 @@ def rivals_ahead(found: Found) -> tuple[str, ...]:
     """
     if not is_of_rivals(found):
         return ()
-    return tuple(_ahead(found, start, words) for start, words in STARTS.items())
+    leaders = (_ahead(found, start, words) for start, words in STARTS.items())
+    return (*leaders, *_chance(found))
+
+
+def _chance(found: Found) -> tuple[str, ...]:
+    """How far apart chance alone puts our network and its twin, which is the same one."""
+    pair = label((TWIN, "ImageNet", COMMON)), label((OURS, "ImageNet", COMMON))
+    compared = contrasts_at({row: across(found, row) for row in pair}, [pair])
+    return tuple(
+        f"What chance does: the {TWIN} is our {OURS} layer by layer, its decoder drawn from other "
+        f"random numbers; its mean Dice minus ours is {say_interval(each.difference)}."
+        for each in compared.values()
+    )
 
 
 def _ahead(found: Found, start: str, words: str) -> str:
