@@ -160,6 +160,7 @@ def test_the_table_has_every_row_beside_its_price(folder: Path) -> None:
     assert measured == "Rates and memory were measured on AMD EPYC."
     assert any("1,000 epochs of 250 steps" in point for point in left_out.sentences)
     assert [len(table.lines) for table in tables] == [23] * 4
+    assert tables[-1].title == "The rivals, eht_d1t3 test", "the film trained on comes last"
     for table in tables:
         assert table.columns == COLUMNS
         by_row = {line.values["row"]: line for line in table.lines}

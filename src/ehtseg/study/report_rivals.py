@@ -44,7 +44,7 @@ def rival_sections(found: Found, folder: Path) -> list[Section]:
         return []
     rows = rival_table(found.results, read_prices(folder))
     blocks: list[Block] = []
-    for place in found.places:
+    for place in _unseen_first(found):
         lines = [_line(row) for row in rows if row.place == place]
         blocks += table(f"rivals_{slug(place)}", f"The rivals, {place}", COLUMNS, lines, NOTE)
     machines = {row.price.machine or "a machine that was not noted" for row in rows if row.price}
@@ -61,8 +61,12 @@ def rivals_in_short(found: Found) -> tuple[str, ...]:
     if not is_of_rivals(found):
         return ()
     rows = rival_table(found.results, {})
-    order = sorted(found.places, key=found.is_own)
-    return winners([row for place in order for row in rows if row.place == place])
+    return winners([row for place in _unseen_first(found) for row in rows if row.place == place])
+
+
+def _unseen_first(found: Found) -> list[str]:
+    """Its places, the film that was trained on last."""
+    return sorted(found.places, key=found.is_own)
 
 
 def rivals_ahead(found: Found) -> tuple[str, ...]:
