@@ -213,7 +213,7 @@ def test_rows_differ_in_network_and_recipe_and_in_nothing_else() -> None:
 
 def test_equal_time_gives_each_network_the_steps_that_its_price_allows() -> None:
     """Rates of training, images a second, as `ehtseg prices rivals` measured them on one day."""
-    rates = {"ResNet-50": 11.4, "U-Net": 44.65, "UNeXt": 113.8, "nnU-Net": 4.5, "Med-NCA": 2.83}
+    rates = {"ResNet-50": 26.2, "U-Net": 102, "UNeXt": 217, "nnU-Net": 9.48, "Med-NCA": 8.78}
     plan = STUDIES["rivals-time"].plan("cpu")
     ours = {run.key for run in STUDIES["rivals"].plan("cpu") if run.row.startswith("ResNet-50")}
     for run in plan:
