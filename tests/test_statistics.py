@@ -21,9 +21,11 @@ from ehtseg.study.intervals import (
     bootstrap_interval,
     interval,
     rate_difference,
+    seeds_variance,
     t_interval,
     wilson,
 )
+from ehtseg.study.significance import equality_p, holm, paired_p, power, tail_p, units_needed
 from ehtseg.study.statistics import (
     Contrast,
     Table,
@@ -31,15 +33,10 @@ from ehtseg.study.statistics import (
     contrast,
     difference,
     effective_count,
-    equality_p,
     family,
-    holm,
     implied_sd,
     lag_one,
-    paired_p,
-    power,
     tabulate,
-    units_needed,
     verdict,
 )
 from ehtseg.study.words import about, conclude, say_interval, say_rate
@@ -64,6 +61,12 @@ def skewed(source: np.random.Generator, units: int, seeds: int) -> Array:
     """Units of which a few fail by far: what is missing to 1 is gamma-distributed."""
     lost = (1 - TRUTH) * source.gamma(4, 1 / 4, size=(units, 1))
     return 1 - lost + 0.02 * source.normal(size=(units, seeds))
+
+
+def restless(source: np.random.Generator, units: int, seeds: int) -> Array:
+    """Trainings that differ by as much as the mean of units is uncertain; alone, none."""
+    shared = 0.05 / math.sqrt(units) * math.sqrt(seeds) * source.normal(size=(1, seeds))
+    return normal(source, units, seeds) + shared * (seeds > 1)
 
 
 def table(values_US: Array) -> Table:
@@ -140,9 +143,9 @@ def test_one_unit_has_no_interval() -> None:
     assert 0 in found, "nothing is excluded"
 
 
-def test_bootstrap_of_one_seed_is_that_of_scipy() -> None:
+def test_bootstrap_reaches_as_far_as_students_t() -> None:
     values = 1 - rng(1).gamma(1, 0.05, size=30)
-    found = bootstrap_interval(values[:, None], draws=40_000)
+    found = bootstrap_interval(values, draws=40_000)
     reach = stats.t.ppf(0.975, 29) * math.sqrt(30 / 29)
     theirs = stats.bootstrap(
         (values,),
@@ -159,30 +162,43 @@ def test_bootstrap_of_one_seed_is_that_of_scipy() -> None:
     assert middle < found.estimate, "of a skewed sample, the interval is skewed too"
 
 
-def test_bootstrap_draws_units_then_seeds() -> None:
-    """Its spread is that of resampling by hand, loop by loop, with one draw of seeds for all."""
-    values = normal(rng(2), 25, 4) + 0.05 * np.array([0, 1, 2, 5])
-    source, means = rng(3), []
-    for _ in range(4_000):
-        drawn = values[source.integers(25, size=25)]
-        means.append(drawn[:, source.integers(4, size=4)].mean())
-    found = bootstrap_interval(values)
-    assert (found.high - found.low) / (2 * 2.12) == pytest.approx(np.std(means), rel=0.08)
-    alone = bootstrap_interval(values.mean(axis=1, keepdims=True))
-    assert found.high - found.low > 2 * (alone.high - alone.low), "seeds count"
+@pytest.mark.parametrize("units", [6, 25])
+def test_what_trainings_share_widens_the_interval(units: int) -> None:
+    """Each side grows as the legs of a right triangle; one training can say nothing of others."""
+    values, shared = normal(rng(2), units, 3), np.array([-0.02, 0.0, 0.02])
+    level = values - values.mean(axis=0)
+    alone, found = interval(level.mean(axis=1, keepdims=True)), interval(level + shared)
+    beside = stats.t.ppf(0.975, 2) * math.sqrt(seeds_variance(level + shared))
+    assert beside == pytest.approx(stats.t.ppf(0.975, 2) * 0.02 / math.sqrt(3), rel=0.1)
+    assert found.estimate - found.low == pytest.approx(
+        math.hypot(alone.estimate - alone.low, beside)
+    )
+    assert math.isnan(seeds_variance(values[:, :1]))
+    assert math.isnan(seeds_variance(values[:1]))
+
+
+def test_the_part_of_trainings_is_that_of_an_analysis_of_variance() -> None:
+    """Over many tables its mean is the variance that was put in."""
+    source = rng(5)
+    tables = [
+        source.normal(size=(8, 1)) + 3 * source.normal(size=(1, 4)) + source.normal(size=(8, 4))
+        for _ in range(2_000)
+    ]
+    assert np.mean([seeds_variance(each) for each in tables]) == pytest.approx(9 / 4, rel=0.05)
 
 
 def test_bootstrap_is_the_same_each_time() -> None:
     values = normal(rng(), 40, 3)
-    assert bootstrap_interval(values) == bootstrap_interval(values)
-    assert bootstrap_interval(values, seed=1) != bootstrap_interval(values)
+    means = values.mean(axis=1)
+    assert bootstrap_interval(means) == bootstrap_interval(means)
+    assert bootstrap_interval(means, seed=1) != bootstrap_interval(means)
     assert interval(values).method == "BCa"
     assert interval(values[:19]).method == "t"
 
 
 @pytest.mark.parametrize("values", [np.full((25, 3), 0.7), np.eye(25) + 0.5])
 def test_bootstrap_of_values_without_spread(values: Array) -> None:
-    found = bootstrap_interval(values)
+    found = bootstrap_interval(values.mean(axis=1))
     assert found.low <= found.estimate <= found.high
     assert np.isfinite([found.low, found.high]).all()
 
@@ -208,14 +224,19 @@ def covered(draw: Population, units: int, seeds: int, times: int) -> float:
     return float(np.mean([TRUTH in interval(draw(source, units, seeds)) for _ in range(times)]))
 
 
+@pytest.mark.parametrize("draw", [normal, restless])
 @pytest.mark.parametrize("units", [6, 20, 100])
-def test_coverage_at_a_glance(units: int) -> None:
-    assert 0.91 <= covered(normal, units, 3, 200) <= 0.99
+def test_coverage_at_a_glance(units: int, draw: Population) -> None:
+    assert 0.91 <= covered(draw, units, 3, 200) <= 0.995
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize(
-    ("units", "seeds", "draw"), list(product([6, 20, 100], [1, 3, 5], [normal, skewed]))
+    ("units", "seeds", "draw"),
+    [
+        *product([6, 20, 100], [1, 3, 5], [normal, skewed]),
+        *product([6, 20, 100], [2, 3, 5], [restless]),
+    ],
 )
 def test_coverage(units: int, seeds: int, draw: Population) -> None:
     assert 0.92 <= covered(draw, units, seeds, 1_000) <= 0.98
@@ -254,13 +275,27 @@ def test_holm_is_that_of_statsmodels() -> None:
 def test_equality_is_that_of_statsmodels(mean: float) -> None:
     values = mean + 0.004 * rng().normal(size=12)
     theirs = DescrStatsW(values).ttost_mean(-0.005, 0.005)[0]
-    assert equality_p(values) == pytest.approx(theirs)
+    assert equality_p(values[:, None]) == pytest.approx(theirs)
+
+
+@pytest.mark.parametrize("units", [6, 40])
+def test_the_level_of_a_tail_is_that_of_its_bound(units: int) -> None:
+    """At 2.5 % the bound lies where the interval of few units ends."""
+    values = 0.03 * rng(units).normal(size=(units, 3)) + np.array([0.0, 0.02, 0.05])
+    of_units = t_interval(values.mean(axis=1))
+    beside = stats.t.ppf(0.975, 2) * math.sqrt(seeds_variance(values))
+    half = math.hypot(of_units.high - of_units.estimate, beside)
+    assert tail_p(values, half) == pytest.approx(0.025)
+    assert tail_p(values, -half) == pytest.approx(0.975)
+    assert tail_p(values, 0) == 0.5
+    assert tail_p(values, 1e9) < 1e-9
 
 
 def test_equality_without_spread() -> None:
-    assert equality_p(np.array([0.001])) == 1, "one unit says nothing"
-    assert equality_p(np.full(5, 0.001)) == 0
-    assert equality_p(np.full(5, 0.02)) == 1
+    assert equality_p(np.array([[0.001]])) == 1, "one unit says nothing"
+    assert equality_p(np.full((5, 1), 0.001)) == 0
+    assert equality_p(np.full((5, 1), 0.02)) == 1
+    assert equality_p(np.full((5, 2), [-0.02, 0.02])) > 0.3, "trainings differ"
 
 
 def test_power_is_that_of_statsmodels() -> None:
@@ -324,22 +359,44 @@ def test_lag_one_is_corrected_for_its_bias() -> None:
 
 
 def test_a_contrast_holds_all_numbers() -> None:
-    gaps = np.array([0.02, 0.01, 0.03, 0.02, 0.01, 0.04])[:, None] + np.array([-0.01, 0.01])
+    gaps = np.array([0.02, 0.01, 0.03, 0.02, 0.01, 0.04])[:, None] + np.array([-0.001, 0.001])
     found = paired(gaps)
     assert found.difference.estimate == pytest.approx(0.13 / 6)
     assert (found.units, found.seeds, found.test) == (6, 2, "sign flips")
+    assert found.error_seeds == pytest.approx(0.001)
     assert found.sd_units == pytest.approx(np.std(gaps.mean(1), ddof=1))
-    assert found.sd_seeds == pytest.approx(math.sqrt(2) * 0.01)
-    assert found.p == found.p_holm == 2 / 64
+    assert found.sd_seeds == pytest.approx(math.sqrt(2) * 0.001)
+    assert found.p == found.p_holm == 2 * tail_p(gaps, 0.13 / 6) > 2 / 64
     assert found.units_needed == units_needed(found.sd_units, 0.13 / 6)
     assert verdict(found) == "higher"
     assert verdict(paired(-gaps)) == "lower"
 
 
+def test_trainings_that_differ_leave_a_contrast_open() -> None:
+    """Every unit is higher; the two trainings are not alike, and two are few."""
+    units = 0.05 + 0.01 * rng().normal(size=(40, 1))
+    found = paired(units + np.array([-0.04, 0.04]))
+    assert stats.wilcoxon(units.ravel()).pvalue < 0.001 < 0.05 < found.p
+    assert verdict(found) == "open"
+    said = conclude(found, "A", "B", "image")
+    assert "the trainings differ more than the units do: more of them are needed" in said
+    assert "images would be" not in said
+    many = paired(units + np.resize([-0.04, 0.04], 20))
+    assert verdict(many) == "higher", "with trainings enough it is told"
+
+
+def test_one_training_each_is_not_judged() -> None:
+    found = paired(np.array([[0.02], [0.01], [0.03], [0.02], [0.01], [0.04]]))
+    assert verdict(found) == "one training"
+    assert conclude(found, "A", "B").startswith("A minus B: +0.0217 (")
+    assert "one training each. One training of a row decides nothing" in conclude(found, "A", "B")
+
+
 def test_a_family_shares_its_errors() -> None:
-    one = paired(np.array([[0.02], [0.01], [0.03], [0.02], [0.01], [0.04]]))
+    one = paired(np.array([[0.02], [0.01], [0.03], [0.02], [0.01], [0.04]]) * [1, 1])
     both = family({"a": one, "b": one}, planned=2)
     assert both["a"].p_holm == both["b"].p_holm == 4 / 64
+    assert both["a"].family == 2
     assert verdict(both["a"]) == "open"
     assert "p = 0.062 after Holm" in conclude(both["a"], "A", "B")
     in_part = family({"a": one, "b": one}, planned=5)
@@ -347,16 +404,15 @@ def test_a_family_shares_its_errors() -> None:
 
 
 def test_words_follow_from_numbers() -> None:
-    values = np.array([[0.03], [-0.02], [0.01], [0.02], [-0.01], [0.01]])
+    values = np.array([[0.03], [-0.02], [0.01], [0.02], [-0.01], [0.01]]) * [1, 1]
     found = paired(values)
-    wanted = about(units_needed(float(values.std(ddof=1)), float(values.mean())))
+    wanted = about(units_needed(float(values[:, 0].std(ddof=1)), float(values.mean())))
     said = conclude(found, "Frozen", "not frozen")
     assert said.startswith("Frozen and not frozen are not distinguishable with 6 recordings (")
     assert f"{wanted} would be needed" in said
     assert said.endswith("Descriptive: fewer than 10 recordings decide nothing.")
     assert "no test can reach" not in said
-    assert "One training of a row decides nothing" in said
-    assert "One training" not in conclude(paired(values + np.array([0.0, 0.1])), "A", "B")
+    assert "One training" not in said
     assert "With 5 recordings no test can reach p < 0.05." in conclude(paired(values[:5]), "A", "B")
 
 

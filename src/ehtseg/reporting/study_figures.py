@@ -145,13 +145,14 @@ def reliability_panels(groups: Mapping[str, Sequence[Curve]]) -> Figure:
 
 def threshold_panels(
     groups: Mapping[str, Sequence[Curve]],
-    plateaus: Mapping[str, tuple[float, float]],
+    plateaus: Mapping[str, Sequence[tuple[float, float]]],
     chosen: Mapping[str, Sequence[float]],
 ) -> Figure:
-    """Dice against threshold, the plateau shaded, thresholds chosen on validation as ticks."""
+    """Dice against threshold, plateaus shaded, thresholds chosen on validation as ticks."""
     figure, panels = _panels(list(groups), "threshold", "Dice")
     for name, axes in panels:
-        axes.axvspan(*plateaus[name], color="#dbe9f4", linewidth=0)
+        for plateau in plateaus[name]:
+            axes.axvspan(*plateau, color="#0072b2", alpha=0.14, linewidth=0)
         for curve in groups[name]:
             axes.plot(curve.x, curve.y, color=BLUE, linewidth=0.8)
         at = blended_transform_factory(axes.transData, axes.transAxes)

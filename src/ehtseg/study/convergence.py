@@ -39,6 +39,11 @@ class Course:
     steps: Array  # (E,)
     dice: Array  # (E,)
 
+    @property
+    def grain(self) -> float:
+        """Steps from one look at the validation frames to the next."""
+        return float(np.diff(self.steps, prepend=0).max())
+
     def to(self, level: float) -> Reached:
         """When the level was first seen.
 
@@ -77,23 +82,25 @@ def restricted(times: Sequence[Reached], end: float) -> Array:
     return np.array([min(time.steps, end) for time in times])
 
 
-def mean_ratio(first: Array, second: Array) -> Interval:
+def mean_ratio(first: Array, second: Array, grain: float = 0.0) -> Interval:
     """The interval of mean(first) / mean(second), two independent sets of positive numbers.
 
+    Numbers that are only known to the next multiple of `grain` have an error of grain² / 12 more.
     Delta method on the logarithm, degrees of freedom after Welch; NaN bounds where one set has a
     single number. Source of the degrees of freedom: Welch 1947, Biometrika 34:28.
 
-    >>> mean_ratio(np.array([10.0, 10.0]), np.array([20.0, 20.0]))
-    Interval(estimate=0.5, low=0.5, high=0.5, units=4, method='delta')
+    >>> found = mean_ratio(np.array([10.0, 10.0]), np.array([20.0, 20.0]), grain=5)
+    >>> round(found.low, 2), found.estimate, round(found.high, 2)
+    (0.4, 0.5, 0.63)
     """
     groups, units = (first, second), len(first) + len(second)
     ratio = float(first.mean() / second.mean())
     if min(len(group) for group in groups) < 2:
         return Interval(ratio, math.nan, math.nan, units, "none from one training")
-    parts = [float(g.var(ddof=1)) / (len(g) * float(g.mean()) ** 2) for g in groups]
-    total = sum(parts)
-    if total == 0:
-        return Interval(ratio, ratio, ratio, units, "delta")
-    freedom = total**2 / sum(v**2 / (len(g) - 1) for v, g in zip(parts, groups, strict=True))
+    scales = [len(g) * float(g.mean()) ** 2 for g in groups]
+    seen = [float(g.var(ddof=1)) / scale for g, scale in zip(groups, scales, strict=True)]
+    total = sum(seen) + sum(grain**2 / 12 / scale for scale in scales)
+    unsure = sum(v**2 / (len(g) - 1) for v, g in zip(seen, groups, strict=True))
+    freedom = total**2 / unsure if unsure else math.inf
     half = float(stats.t.ppf((1 + LEVEL) / 2, freedom)) * math.sqrt(total)
     return Interval(ratio, ratio * math.exp(-half), ratio * math.exp(half), units, "delta")

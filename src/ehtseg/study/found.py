@@ -101,6 +101,20 @@ class Found:
         """
         return self._tabulated(self.images(row, place), score)
 
+    def together(self, row: str, places: Sequence[str], score: str = "dice") -> Table | None:
+        """A score of a row by every unit of several places; only differences of it mean anything.
+
+        Trainings that were scored at all of them.
+        """
+        tables = [self.table(row, place, score) for place in places]
+        known = [each for each in tables if each is not None]
+        if not known:
+            return None
+        seeds = tuple(seed for seed in known[0].seeds if all(seed in each.seeds for each in known))
+        chosen = [each.values[:, [each.seeds.index(seed) for seed in seeds]] for each in known]
+        units = tuple(unit for each in known for unit in each.units)
+        return Table(units, seeds, np.concatenate(chosen))
+
     def opponent(
         self, row: str, place: str, model: str = "mean_mask", score: str = "dice"
     ) -> Table | None:

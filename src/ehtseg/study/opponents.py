@@ -58,11 +58,6 @@ def standing(found: Found, row: str, place: str) -> Standing:
     return Standing(gaps, _shown(gaps, sure), len(scores.units) if scores else 0)
 
 
-def shown(found: Found, place: str, what: Shown) -> list[str]:
-    """The rows that have shown this much at a place."""
-    return [row for row in found.rows if standing(found, row, place).shown == what]
-
-
 def opponent_of(
     found: Found, rows: Sequence[str], place: str, model: str, score: str = "dice"
 ) -> Table | None:

@@ -149,20 +149,34 @@ RECIPES: dict[str, Decisions] = {
     },
 }
 
+# of networks that halve six times, under either recipe; other sizes of the study need no padding
+_PADDED = (
+    "At a working size of 128 pixels its training windows of 96 x 96 are padded to 128 x 128, a "
+    "multiple of 64: 44 % of what it sees there is repeated edge."
+)
+_BEST = (
+    "Its best epoch was picked on the frames that it was scored on. Here validation frames pick "
+    "it, and the scores are of that epoch, not of the last one."
+)
+
 NOT_FOLLOWED: dict[str, str] = {
-    "recipe of U-Net++": "The smallest validation loss stopped the original after 30 epochs "
-    "without a better one; here the validation Dice does.",
+    "recipe of U-Net++": "It stops after 30 epochs without a better one; no run here lasts as "
+    "long. Keras's L2 of 1e-4 pulls at a weight w by 2e-4 w, the weight decay of 1e-4 here by half "
+    "of that.",
     "recipe of the port": "Batches of 16 and 100 epochs at 96 x 96 pixels; its loss is not known, "
     "so it is that of the common recipe.",
     "recipe of UNeXt": "500 epochs; trunc-normal start weights of the linear layers; a second "
-    "division of the input by 255.",
+    f"division of the input by 255. {_BEST}",
     "recipe of nnU-Net": "1,000 epochs of 250 steps; the learning rate falls by step, not by "
     "epoch; a third of the patches drawn around foreground; its own augmentation; five folds; the "
-    "network is the one planned for 256 x 256 pixels, whatever the study's size.",
+    "network is the one planned for 256 x 256 pixels, whatever the study's size. Coarse logits "
+    f"are enlarged to the mask; the original shrinks the mask. {_PADDED}",
     "recipe of TransUNet": "Batches of 24, 150 epochs, 224 x 224 pixels, and weights of "
-    "ImageNet-21k where these are not at hand.",
+    "ImageNet-21k: its rows start from random ones.",
     "recipe of DS-TransUNet": "Batches of 16 seen at 384, 512 and 640 pixels in turn, 1,000 "
-    "epochs, and ImageNet weights where these are not at hand; its auxiliary heads have no ReLU.",
+    "epochs, and ImageNet weights: its rows start from random ones; its auxiliary heads have no "
+    f"ReLU. {_BEST} {_PADDED}",
     "recipe of Med-NCA": "Batches of 48 and 1,000 epochs; no augmentation; batches without "
-    "foreground in their window were skipped.",
+    "foreground in their window were skipped. The loss falls on the coarse logits outside the "
+    "window too; the original has none there.",
 }

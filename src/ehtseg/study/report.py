@@ -6,6 +6,7 @@ bytes. Sections stand in report_*.py, the verdicts on the paper's claims in verd
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -19,30 +20,38 @@ from ehtseg.reporting.study_page import write_document
 from ehtseg.study.convergence import GOOD
 from ehtseg.study.found import Found, found_in
 from ehtseg.study.levels import label
-from ehtseg.study.opponents import shown
+from ehtseg.study.opponents import Shown, standing
 from ehtseg.study.plan import SCALES, STAND_IN, Study
 from ehtseg.study.report_cells import slug
 from ehtseg.study.report_contrasts import claim_section, contrast_section, contrasts_at, tally_of
-from ehtseg.study.report_designs import leakage_in_short, level_sections
+from ehtseg.study.report_designs import depth_in_short, leakage_in_short, level_sections
 from ehtseg.study.report_paper import paper_in_short, paper_section
 from ehtseg.study.report_pixels import pixel_sections
 from ehtseg.study.report_rivals import rival_sections, rivals_ahead, rivals_in_short
 from ehtseg.study.report_scores import place_sections
 from ehtseg.study.report_training import collapse_section, runs_section, training_section
 from ehtseg.study.results import read_examples, read_facts, read_results
-from ehtseg.study.verdicts import Claim, claims
+from ehtseg.study.verdicts import Claim, claims, unseen
 
+STANDINGS: dict[Shown, str] = {
+    "more than opponents": "beat every copied training mask and a threshold without a network",
+    "not told from opponents": "lie above them by no more than chance may do",
+    "no more than a threshold": "beat a copied mask, but not the threshold",
+    "nothing": "have shown nothing, for a copied training mask is as good",
+    "no opponent was scored": "have no opponent with scores",
+}
 HOW = (
     "One epoch is one pass over the training images that the scale asks for; the headline is the "
     "last epoch, the best epoch on validation stands beside it.",
     "Scores are computed image by image at the size of the image, averaged over the images of a "
     "recording first, then over recordings; trainings with other seeds are repeats, not units.",
-    "Intervals of 95 %: Student's t on means of units below 20 units, two-level BCa bootstrap "
-    "(units, then seeds) from 20; none from one unit. Shares of runs: Wilson; their differences: "
-    "Newcombe.",
-    "Tests of contrasts: all flips of signs up to 15 units, else Wilcoxon, paired by unit; Holm "
-    "over the planned contrasts of a place; equality by two one-sided tests at 0.005. An interval "
-    "of few units may reach beyond what a score can be.",
+    "Intervals of 95 %: over units Student's t below 20 units and BCa bootstrap from 20, none from "
+    "one unit; what trainings have in common beyond units is added in squares, by Student's t, so "
+    "that two trainings make a wide interval. Shares of runs: Wilson; their differences: Newcombe.",
+    "Tests of contrasts: all flips of signs up to 15 units, else Wilcoxon, paired by unit, p no "
+    "smaller than that of the interval where trainings differ; Holm over the planned contrasts of "
+    "a place; equality by two one-sided tests at 0.005. A pair with one training each is not "
+    "judged. An interval of few units may reach beyond what a score can be.",
     f"Steps to a validation Dice of {GOOD}: first epoch that shows it; runs that never do are "
     "censored at the end of their budget.",
     "runs.csv, results.csv, curves.csv, thresholds.csv and reliability.csv hold every number that "
@@ -107,8 +116,9 @@ def _short(found: Found, judged: tuple[Claim, ...]) -> Section:
         _scale_in_short(found),
         *_progress_in_short(found),
     )
-    said = [*rivals_in_short(found), *leakage_in_short(found)]
+    said = [*rivals_in_short(found), *depth_in_short(found), *leakage_in_short(found)]
     said += [*paper_in_short(found), *(_place_in_short(found, place) for place in found.places)]
+    said += _together_in_short(found)
     said += [f"{each.name} ({each.text[:-1]}): {each.outcome}. {each.reason}" for each in judged]
     if found.stand_ins:
         said.append(
@@ -151,20 +161,24 @@ def _progress_in_short(found: Found) -> list[str]:
 
 def _place_in_short(found: Found, place: str) -> str:
     """What the rows have shown at a place, and what its contrasts decide."""
-    idle, plain = shown(found, place, "nothing"), shown(found, place, "no more than a threshold")
-    told = (
-        f"{len(idle)} of {len(found.rows)} rows have shown nothing, for they do not beat a copied "
-        "training mask"
-        if idle
-        else "every row beats a copied training mask"
+    held = Counter(standing(found, row, place).shown for row in found.rows)
+    told = f"of {len(found.rows)} rows " + "; ".join(
+        f"{held[shown]} {words}" for shown, words in STANDINGS.items() if held[shown]
     )
-    if plain:
-        told += (
-            f"; {len(plain)} of {len(found.rows)} beat it, but not a threshold without a network"
-        )
+    told = told if held else "no planned row has scores here"
     pairs = [(label(one), label(other)) for one, other in found.study.contrasts]
     compared = contrasts_at({row: found.table(row, place) for row in found.rows}, pairs)
     return f"{place}: {told}. {tally_of(compared, len(pairs), found.unit)}".strip()
+
+
+def _together_in_short(found: Found) -> list[str]:
+    """What the contrasts decide over all recordings never trained on."""
+    pairs = [(label(one), label(other)) for one, other in found.study.contrasts]
+    if found.unit != "recording" or not pairs:
+        return []
+    tables = {row: found.together(row, unseen(found)) for row in found.rows}
+    told = tally_of(contrasts_at(tables, pairs), len(pairs), found.unit)
+    return [f"All recordings never trained on: {told}"]
 
 
 def _missing_section(found: Found) -> Section:

@@ -11,8 +11,8 @@ from ehtseg.study.found import Found
 from ehtseg.study.levels import label
 from ehtseg.study.plan import STAND_IN
 from ehtseg.study.report_cells import BRACKETS, NONE, score_cell, slug
+from ehtseg.study.significance import MARGIN
 from ehtseg.study.statistics import (
-    MARGIN,
     Contrast,
     Table,
     contrast_where_shared,
@@ -20,8 +20,8 @@ from ehtseg.study.statistics import (
     family,
     verdict,
 )
-from ehtseg.study.verdicts import Claim, unseen
-from ehtseg.study.words import ONE_TRAINING, cautions, say_contrast
+from ehtseg.study.verdicts import Claim, compared_over, unseen
+from ehtseg.study.words import cautions, say_contrast, say_gap
 
 Pair = tuple[str, str]
 
@@ -50,7 +50,7 @@ def contrast_section(found: Found) -> list[Section]:
     intro = (
         "First row minus second row in Dice at threshold 0.5, last epoch, paired by "
         f"{found.unit} and training. p is corrected after Holm over the planned contrasts of a "
-        "place, those among them that could not be tested yet; “equal” means a difference shown "
+        "place, including those that could not be tested yet; “equal” means a difference shown "
         f"to be smaller than {MARGIN} (two one-sided tests)."
     )
     apart = "Rows from random weights for want of ImageNet weights"
@@ -59,15 +59,13 @@ def contrast_section(found: Found) -> list[Section]:
         blocks += _overview(found, planned, "contrasts", "Differences, place by place")
     blocks += _overview(found, stand_ins, "contrasts_random_weights", apart)
     for place in found.places:
-        tables = {row: found.table(row, place) for row in found.rows}
-        blocks += _family(found, tables, planned, place, slug(place))
+        blocks += _family(found, (place,), planned, place, slug(place))
     if found.unit == "recording" and len(unseen(found)) > 1:
-        tables = {row: across(found, row) for row in found.rows}
         title = (
             "All recordings never trained on: differences only, each within one recording and its "
             "masks; the scores themselves are never averaged over places"
         )
-        blocks += _family(found, tables, planned, title, "unseen_recordings")
+        blocks += _family(found, unseen(found), planned, title, "unseen_recordings")
     lost = [pair for pair in planned if not set(pair) <= set(found.rows)]
     if lost:
         told = tuple(f"Not tested, for want of runs: {one} against {other}." for one, other in lost)
@@ -111,18 +109,6 @@ def contrasts_at(tables: Mapping[str, Table | None], pairs: Sequence[Pair]) -> d
     return {pair: corrected["\t".join(pair)] for pair in compared}
 
 
-def across(found: Found, row: str) -> Table | None:
-    """Dice of a row in every recording never trained on; only differences of it mean anything."""
-    tables = [found.table(row, place) for place in unseen(found)]
-    known = [each for each in tables if each is not None]
-    if not known:
-        return None
-    seeds = tuple(seed for seed in known[0].seeds if all(seed in each.seeds for each in known))
-    chosen = [each.values[:, [each.seeds.index(seed) for seed in seeds]] for each in known]
-    units = tuple(unit for each in known for unit in each.units)
-    return Table(units, seeds, np.concatenate(chosen))
-
-
 def tally_of(compared: Mapping[Pair, Contrast], planned: int, unit: str) -> str:
     """The contrasts of a place as one sentence; nothing where none was planned."""
     if not compared:
@@ -134,12 +120,12 @@ def tally_of(compared: Mapping[Pair, Contrast], planned: int, unit: str) -> str:
     words = {
         "higher": "higher", "lower": "lower", "equal": f"equal to within {MARGIN}",
         "open": f"not distinguishable with {units} {unit}s",
+        "one training": "with one training each, which decides nothing",
     }  # fmt: skip
     told = [f"{verdicts.count(name)} {word}" for name, word in words.items() if name in verdicts]
     lost = planned - len(verdicts)
     told += [f"{lost} not tested, for want of runs"] if lost else []
-    once = f" {ONE_TRAINING}" if min(each.seeds for each in compared.values()) < 2 else ""
-    return f"Of {planned} planned contrasts {', '.join(told)}.{once}"
+    return f"Of {planned} planned contrasts {', '.join(told)}."
 
 
 def _overview(found: Found, pairs: Sequence[Pair], name: str, title: str) -> tuple[Block, ...]:
@@ -172,23 +158,32 @@ def _cell(found: Found, place: str, pair: Pair, each: Contrast | None) -> str:
 
 def _family(
     found: Found,
-    tables: Mapping[str, Table | None],
+    places: Sequence[str],
     pairs: Sequence[Pair],
     title: str,
     name: str,
 ) -> tuple[Block, ...]:
-    """The contrasts of one place in words; nothing where there is only one unit."""
-    compared = contrasts_at(tables, pairs)
-    lines = [_line(found, pair, each) for pair, each in compared.items() if each.units > 1]
-    columns = ("in words", "difference", "SD of units", "SD of seeds", "test", "p", "p, Holm")
+    """The contrasts of places taken together, in words; nothing where there is only one unit."""
+    compared = contrasts_at({row: found.together(row, places) for row in found.rows}, pairs)
+    chosen = {pair: compared_over(found, pair, places, "dice_at_chosen") for pair in compared}
+    lines = [
+        _line(found, pair, each, chosen[pair]) for pair, each in compared.items() if each.units > 1
+    ]
+    columns = (
+        "in words", "difference", "at chosen thresholds", "SD of units", "SD of seeds", "test",
+        "p", "p, Holm",
+    )  # fmt: skip
     units = max((each.units for each in compared.values()), default=0)
-    spread = "SD: of the differences, between units and between seeds."
+    spread = (
+        "SD: of the differences, between units and between seeds. Chosen thresholds: those of "
+        "each training on its validation frames; intervals without a test."
+    )
     seeds = min((each.seeds for each in compared.values()), default=0)
     note = " ".join([spread, *cautions(units, seeds, found.unit)])
     return table(f"contrasts_{name}", title, columns, lines, note, words=("in words",))
 
 
-def _line(found: Found, pair: Pair, each: Contrast) -> Line:
+def _line(found: Found, pair: Pair, each: Contrast, chosen: Contrast | None) -> Line:
     sentence = say_contrast(each, *pair, found.unit)
     numbers = (
         _number(each.sd_units),
@@ -196,14 +191,16 @@ def _line(found: Found, pair: Pair, each: Contrast) -> Line:
         each.test,
         *map(_p, (each.p, each.p_holm)),
     )
-    shown = (sentence, f"{each.difference.estimate:+.4f}", *numbers)
+    at_chosen = say_gap(chosen) if chosen else NONE
+    shown = (sentence, f"{each.difference.estimate:+.4f}", at_chosen, *numbers)
     values = {
         "first": pair[0], "second": pair[1], "difference": each.difference.estimate,
         "low95": each.difference.low, "high95": each.difference.high,
         "method": each.difference.method, "units": each.units, "seeds": each.seeds,
-        "sd_units": each.sd_units, "sd_seeds": each.sd_seeds, "test": each.test, "p": each.p,
-        "p_holm": each.p_holm, "p_equal": each.p_equal, "units_needed": each.units_needed,
-        "verdict": verdict(each), "in words": sentence,
+        "difference_at_chosen": chosen.difference.estimate if chosen else "",
+        "sd_units": each.sd_units, "sd_seeds": each.sd_seeds, "error_seeds": each.error_seeds,
+        "test": each.test, "p": each.p, "p_holm": each.p_holm, "p_equal": each.p_equal,
+        "units_needed": each.units_needed, "verdict": verdict(each), "in words": sentence,
     }  # fmt: skip
     return Line(shown, values)
 

@@ -13,8 +13,8 @@ from ehtseg.study.intervals import Interval, interval
 from ehtseg.study.levels import STAGES, Row, label
 from ehtseg.study.report_cells import BRACKETS, NONE, mark_of, score_cell, slug
 from ehtseg.study.statistics import Table
-from ehtseg.study.verdicts import unseen
-from ehtseg.study.words import say_interval
+from ehtseg.study.verdicts import compared_over, unseen
+from ehtseg.study.words import say_gap, say_interval
 
 NO_STAGE = "no stage"
 RANDOM, BLOCKS = "random frames", "time blocks"
@@ -57,6 +57,20 @@ def _depth(found: Found) -> list[Section]:
                 "encoder stages from ImageNet",
             )  # fmt: skip
     return [Section("Depth of transfer", tuple(blocks))] if blocks else []
+
+
+def depth_in_short(found: Found) -> list[str]:
+    """What each depth of transfer adds in recordings never trained on; none for other designs."""
+    if not any(NO_STAGE in row for row in found.study.rows):
+        return []
+    gaps = []
+    for k in STAGES:
+        pair = label(("ResNet-50", f"stages to {k}")), label(("ResNet-50", NO_STAGE))
+        compared = compared_over(found, pair, unseen(found), "dice")
+        if compared is not None:
+            gaps.append(f"{k}: {say_gap(compared)}")
+    what = "Dice minus that of no stage over all recordings never trained on, by stages transferred"
+    return [f"{what}: {'; '.join(gaps)}."] if gaps else []
 
 
 def _stages(found: Found, place: str, suffix: str) -> list[Mark]:

@@ -80,22 +80,26 @@ def _threshold_blocks(found: Found, rows: Sequence[str], place: str) -> list[Blo
     curves = {row: runs for row, runs in curves.items() if runs}
     if not curves:
         return []
-    flats = {row: plateau(runs[0].x, _mean(runs)) for row, runs in curves.items()}
+    flats = {row: [plateau(run.x, run.y) for run in runs] for row, runs in curves.items()}
     chosen = {row: found.runs(row)["threshold"].tolist() for row in curves}
-    spans = {row: (flat.low, flat.high) for row, flat in flats.items()}
+    spans = {row: [(flat.low, flat.high) for flat in each] for row, each in flats.items()}
     lines = [_threshold_line(found, row, place, flat) for row, flat in flats.items()]
     columns = (
         "row", "best Dice", "at", "plateau", "width", "chosen", "Dice, chosen", "Dice at 0.4",
         "Dice at 0.5", "Dice at 0.9", "IoU at 0.4", "IoU at 0.5", "IoU at 0.9",
     )  # fmt: skip
     note = (
-        f"Plateau: thresholds around the best one at which Dice lies within {PLATEAU} of it. "
-        "Chosen: on the validation frames of each training, lowest and highest. The best threshold "
-        "of a place is known only afterwards."
+        f"Plateau: thresholds around the best one at which Dice lies within {PLATEAU} of it. Best "
+        "Dice and width: training by training, then averaged; thresholds: lowest and highest of "
+        "the trainings. Chosen: on the validation frames of each. The best threshold of a place is "
+        "known only afterwards."
     )
     figure = threshold_panels(curves, spans, chosen)
     title = f"Dice against threshold, {place}"
-    below = "Shaded: the plateau. Ticks at the bottom: thresholds chosen on validation frames."
+    below = (
+        "Shaded: the plateau of each training. Ticks at the bottom: thresholds chosen on "
+        "validation frames."
+    )
     return [
         Picture(f"thresholds_{slug(place)}", title, figure, below),
         *table(f"thresholds_{slug(place)}", f"Thresholds: {place}", columns, lines, note),
@@ -147,7 +151,7 @@ def _diagrams(found: Found, row: str, place: str) -> list[Curve]:
     return curves
 
 
-def _threshold_line(found: Found, row: str, place: str, flat: Plateau) -> Line:
+def _threshold_line(found: Found, row: str, place: str, flats: Sequence[Plateau]) -> Line:
     scores = {
         "Dice, chosen": "dice_at_chosen", "Dice at 0.4": "dice_at_0.4", "Dice at 0.5": "dice",
         "Dice at 0.9": "dice_at_0.9", "IoU at 0.4": "iou_at_0.4", "IoU at 0.5": "iou",
@@ -155,12 +159,15 @@ def _threshold_line(found: Found, row: str, place: str, flat: Plateau) -> Line:
     }  # fmt: skip
     tables = {name: found.table(row, place, score) for name, score in scores.items()}
     chosen = found.runs(row)["threshold"]
+    best, width = (float(np.mean([getattr(f, name) for f in flats])) for name in ("best", "width"))
+    at, ends = np.array([f.at for f in flats]), np.array([(f.low, f.high) for f in flats])
     shown = (
-        row, f"{flat.best:.4f}", f"{flat.at:.2f}", f"{flat.low:.2f} to {flat.high:.2f}",
-        f"{flat.width:.2f}", _span(chosen), *(_shown(mean_of(each)) for each in tables.values()),
+        row, f"{best:.4f}", _span(at), _span(ends), f"{width:.2f}", _span(chosen),
+        *(_shown(mean_of(each)) for each in tables.values()),
     )  # fmt: skip
-    values = {"row": row, "best_dice": flat.best, "best_threshold": flat.at}
-    values |= {"plateau_low": flat.low, "plateau_high": flat.high, "plateau_width": flat.width}
+    values = {"row": row, "best_dice": best, "plateau_width": width}
+    for name, where in (("best_threshold", at), ("plateau", ends)):
+        values |= {f"{name}_lowest": float(where.min()), f"{name}_highest": float(where.max())}
     for name, each in tables.items():
         values |= values_of(each, name)
     return Line(shown, values, "apart" if row.endswith(STAND_IN) else "")
@@ -180,11 +187,6 @@ def _certainty_line(found: Found, row: str, place: str) -> Line:
 def _sorted(x: Array, y: Array) -> tuple[Array, Array]:
     order = np.argsort(x, kind="stable")
     return x[order], y[order]
-
-
-def _mean(runs: Sequence[Curve]) -> Array:
-    """The mean of curves, over the thresholds of the first."""
-    return np.asarray(np.mean([np.interp(runs[0].x, run.x, run.y) for run in runs], axis=0))
 
 
 def _span(values: Array) -> str:

@@ -14,10 +14,14 @@ from ehtseg.study.levels import label
 from ehtseg.study.prices import read_prices
 from ehtseg.study.published import NOT_FOLLOWED
 from ehtseg.study.report_cells import NONE, slug
-from ehtseg.study.report_contrasts import across, contrasts_at
+from ehtseg.study.report_contrasts import contrasts_at
 from ehtseg.study.rival_table import RivalRow, rival_table
 from ehtseg.study.rivals import COMMON
-from ehtseg.study.statistics import MARGIN, verdict
+from ehtseg.study.significance import MARGIN
+from ehtseg.study.statistics import (
+    verdict,
+)
+from ehtseg.study.verdicts import unseen
 from ehtseg.study.words import say_interval
 
 OURS = "ResNet-50"
@@ -84,7 +88,7 @@ def rivals_ahead(found: Found) -> tuple[str, ...]:
 def _chance(found: Found) -> tuple[str, ...]:
     """How far apart chance alone puts our network and its twin, which is the same one."""
     pair = label((TWIN, "ImageNet", COMMON)), label((OURS, "ImageNet", COMMON))
-    compared = contrasts_at({row: across(found, row) for row in pair}, [pair])
+    compared = contrasts_at({row: found.together(row, unseen(found)) for row in pair}, [pair])
     return tuple(
         f"What chance does: the {TWIN} is our {OURS} layer by layer, its decoder drawn from other "
         f"random numbers; its mean Dice minus ours is {say_interval(each.difference)}."
@@ -95,7 +99,7 @@ def _chance(found: Found) -> tuple[str, ...]:
 def _ahead(found: Found, start: str, words: str) -> str:
     planned = [row for row in found.study.rows if row[1] == start]
     ours = next(label(row) for row in planned if row[0] == OURS and row[2] == COMMON)
-    tables = {label(row): across(found, label(row)) for row in planned}
+    tables = {label(row): found.together(label(row), unseen(found)) for row in planned}
     ran = sum(each is not None for each in tables.values())
     about = f"rows from {words} ({ran} of {len(planned)} have scores)"
     leads = contrasts_at(tables, [(row, ours) for row in tables if row != ours])
@@ -107,9 +111,11 @@ def _ahead(found: Found, start: str, words: str) -> str:
     if gap.estimate <= 0:
         first, second = f"our {OURS}", f"the next, {best}"
         gap = replace(gap, estimate=-gap.estimate, low=-gap.high, high=-gap.low)
-    told = {"higher": "", "lower": "", "equal": f", equal to within {MARGIN}"}.get(
-        verdict(lead), f", not distinguishable with {lead.units} {unit}"
-    )
+    told = {
+        "higher": "", "lower": "", "equal": f", equal to within {MARGIN}",
+        "open": f", not distinguishable with {lead.units} {unit}",
+        "one training": ", one training each, which decides nothing",
+    }[verdict(lead)]  # fmt: skip
     return (
         f"Across {lead.units} {unit} never trained on, {first} is ahead among {about}: its mean "
         f"Dice lies {say_interval(gap)} above {second}{told}. The best of several, picked "
@@ -130,12 +136,16 @@ def winners(rows: Sequence[RivalRow]) -> tuple[str, ...]:
     said = []
     for (place, start), group in groupby(rows, key=lambda row: (row.place, row.weights)):
         first, *others = group
-        beside = f", before {others[0].row} ({others[0].dice:.4f})" if others else ""
+        beside = f", before {_placed(others[0])}" if others else ""
         said.append(
-            f"{place}, from {STARTS[start]}: highest mean Dice {first.dice:.4f} by "
-            f"{first.row}{beside}."
+            f"{place}, from {STARTS[start]}: highest mean Dice by {_placed(first)}{beside}."
         )
     return tuple(said)
+
+
+def _placed(row: RivalRow) -> str:
+    trainings = "one training" if row.seeds == 1 else f"{row.seeds} trainings"
+    return f"{row.row} ({row.dice:.4f}, {trainings})"
 
 
 def _line(row: RivalRow) -> Line:

@@ -12,7 +12,7 @@ from torch import nn
 
 from ehtseg.learning.baselines import BASELINES, Predictor
 from ehtseg.learning.calibration import at_temperature, reliability, scaled, tally
-from ehtseg.learning.evaluate import look
+from ehtseg.learning.evaluate import counted, look
 from ehtseg.learning.score_sheets import PRIMARY, Sheet, certainty, net_sheet, summarise
 from ehtseg.learning.scores import THRESHOLDS, counts_of, dice, iou
 from ehtseg.nets.build import trainable_parameters
@@ -87,7 +87,8 @@ def score_baselines(
     for i in indices:
         image, truth = dataset.read(i)
         for sheet in sheets:
-            sheet.note(named(dataset, i, place), predictors[sheet.model](image), truth)
+            found = counted(dataset, i, predictors[sheet.model](image))
+            sheet.note(named(dataset, i, place), found, truth)
         if i == middle(indices):
             pictures = {
                 example_name(place, frames, "image"): to_working_size(image, EXAMPLE_SIZE),

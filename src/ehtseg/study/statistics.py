@@ -1,8 +1,9 @@
-"""From scores to what may be concluded: averages, paired tests, corrections, units that are needed.
+"""From scores to what may be concluded: averages, contrasts of rows, families of them.
 
 Frames of one recording are near copies, so they are averaged first; recordings (or images, where
 each has its own source) are the units that count; seeds are repeats. Intervals stand in
-intervals.py, sentences in words.py. Source of the rules: protocol of the study, section 11.
+intervals.py, tests in significance.py, sentences in words.py. Source of the rules: protocol of the
+study, section 11.
 """
 
 from __future__ import annotations
@@ -13,19 +14,13 @@ from dataclasses import dataclass, replace
 from typing import Literal
 
 import numpy as np
-from scipy import stats
 
 from ehtseg.learning.scores import Counts, Score, dice
 from ehtseg.records import Array
-from ehtseg.study.intervals import Interval, interval
+from ehtseg.study.intervals import Interval, interval, seeds_variance
+from ehtseg.study.significance import ALPHA, equality_p, holm, paired_p, tail_p, units_needed
 
-ALPHA = 0.05
-POWER = 0.8
-MARGIN = 0.005  # a difference in Dice or IoU below it makes no difference to anyone
-EXACT = 15  # units up to which every flip of signs is tried
-COUNTABLE = 100_000  # units beyond which the normal approximation of the power is exact enough
-
-Verdict = Literal["higher", "lower", "equal", "open"]
+Verdict = Literal["higher", "lower", "equal", "open", "one training"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,9 +52,11 @@ class Contrast:
     seeds: int
     sd_units: float  # of the differences between units; NaN from one unit
     sd_seeds: float  # of the differences between seeds; NaN from one seed
+    error_seeds: float  # what they add to the standard error of the difference; NaN if unknown
     test: str
     p: float
     p_holm: float  # p corrected for the family it was tested in; p itself where there is none
+    family: int  # how many contrasts were tested together
     p_equal: float  # that the true difference is MARGIN or more, either way (TOST)
     units_needed: int | None  # to see such a difference; None where it or its SD is unknown or 0
 
@@ -130,23 +127,30 @@ def difference(first: Table, second: Table) -> Table:
 def contrast(first: Table, second: Table) -> Contrast:
     """Compare two rows: interval, paired test, test of equality, units that would be needed.
 
+    The paired test is one of units, with these trainings; where trainings differ by more than
+    units explain, p is at least that of the interval, which counts both.
+
     Raises: ValueError where they have no unit and seed in common.
     """
     gaps_US = difference(first, second).values
     means_U, means_S = gaps_US.mean(axis=1), gaps_US.mean(axis=0)
     sd_units = float(means_U.std(ddof=1)) if len(means_U) > 1 else math.nan
     test, p = paired_p(means_U)
-    mean = float(means_U.mean())
+    mean, between_seeds = float(means_U.mean()), seeds_variance(gaps_US)
+    if between_seeds > 0:
+        p = max(p, 2 * tail_p(gaps_US, abs(mean)))
     return Contrast(
         difference=interval(gaps_US),
         units=len(means_U),
         seeds=len(means_S),
         sd_units=sd_units,
         sd_seeds=float(means_S.std(ddof=1)) if len(means_S) > 1 else math.nan,
+        error_seeds=math.sqrt(between_seeds),
         test=test,
         p=p,
         p_holm=p,
-        p_equal=equality_p(means_U),
+        family=1,
+        p_equal=equality_p(gaps_US),
         units_needed=units_needed(sd_units, mean) if mean and sd_units > 0 else None,
     )
 
@@ -172,89 +176,20 @@ def family(contrasts: Mapping[str, Contrast], planned: int) -> dict[str, Contras
     untested = [1.0] * (planned - len(contrasts))
     corrected = holm([*(each.p for each in contrasts.values()), *untested])
     pairs = zip(contrasts.items(), corrected[: len(contrasts)], strict=True)
-    return {name: replace(each, p_holm=float(p)) for (name, each), p in pairs}
+    size = len(corrected)
+    return {name: replace(each, p_holm=float(p), family=size) for (name, each), p in pairs}
 
 
 def verdict(found: Contrast) -> Verdict:
-    """What a contrast allows to say: a difference needs the test and the interval."""
+    """What a contrast allows to say: a difference needs the test and the interval.
+
+    One training of each row says nothing of others.
+    """
+    if found.seeds < 2:
+        return "one training"
     if found.p_holm < ALPHA and 0 not in found.difference:
         return "higher" if found.difference.estimate > 0 else "lower"
     return "equal" if found.p_equal < ALPHA else "open"
-
-
-def paired_p(differences_U: Array) -> tuple[str, float]:
-    """Name and two-sided p of the paired test: every flip of signs up to 15 units, then Wilcoxon.
-
-    The smallest p that flips can give is 2^(1 - U): below 6 units no difference can reach 0.05.
-
-    >>> paired_p(np.array([0.02, 0.01, 0.03, 0.02, 0.01, 0.04]))
-    ('sign flips', 0.03125)
-    """
-    n = len(differences_U)
-    if n <= EXACT:
-        return "sign flips", _sign_flip_p(differences_U)
-    if not differences_U.any():
-        return "Wilcoxon", 1.0
-    return "Wilcoxon", float(stats.wilcoxon(differences_U).pvalue)
-
-
-def holm(p_values: Sequence[float]) -> Array:
-    """p-values corrected for having been tested together. Source: Holm 1979, Scand J Stat 6:65.
-
-    >>> holm([0.01, 0.04, 0.03]).tolist()
-    [0.03, 0.06, 0.06]
-    """
-    p = np.asarray(p_values, np.float64)
-    order = np.argsort(p, kind="stable")
-    stepped = np.maximum.accumulate(p[order] * np.arange(len(p), 0, -1))
-    corrected = np.empty_like(p)
-    corrected[order] = stepped.clip(max=1)
-    return corrected
-
-
-def equality_p(differences_U: Array, margin: float = MARGIN) -> float:
-    """p of the hypothesis that the true mean difference is `margin` or more, either way (TOST).
-
-    Two one-sided t tests; 1 from one unit. Source: Schuirmann 1987, J Pharmacokin Biopharm 15:657.
-    """
-    n, mean = len(differences_U), float(differences_U.mean())
-    if n < 2:
-        return 1.0
-    room = margin - abs(mean)  # to the nearer of the two bounds, whose test has the larger p
-    if np.ptp(differences_U) == 0:
-        return 0.0 if room > 0 else 1.0
-    error = float(differences_U.std(ddof=1)) / math.sqrt(n)
-    return float(stats.t.sf(room / error, n - 1))
-
-
-def power(n: int, sd: float, size: float) -> float:
-    """Chance that n units show a mean difference of `size` by a two-sided paired t test at 0.05.
-
-    >>> round(power(6, sd=0.02, size=0.03), 2), round(power(10, sd=0.02, size=0.03), 2)
-    (0.83, 0.99)
-    """
-    shift = abs(size) / sd * math.sqrt(n)
-    bound = stats.t.ppf(1 - ALPHA / 2, n - 1)
-    return float(stats.nct.sf(bound, n - 1, shift) + stats.nct.cdf(-bound, n - 1, shift))
-
-
-def units_needed(sd: float, size: float) -> int:
-    """How many units show a mean difference of `size` with a chance of 80 %.
-
-    `sd` is that of the paired differences between units.
-
-    Raises: ValueError for a size or an SD of 0.
-
-    >>> [units_needed(0.02, size) for size in (0.03, 0.01, 0.005, 0.002)]
-    [6, 34, 128, 787]
-    """
-    if not size or not sd > 0:
-        raise ValueError(f"a size and an SD above 0 are needed, not {size} and {sd}")
-    z = float(stats.norm.ppf(1 - ALPHA / 2) + stats.norm.ppf(POWER))
-    n = max(2, math.floor((z * sd / size) ** 2))  # the t test needs some more than that
-    while n < COUNTABLE and power(n, sd, size) < POWER:
-        n += 1
-    return n
 
 
 def lag_one(series: Sequence[float]) -> float:
@@ -287,15 +222,3 @@ def effective_count(n: int, rho: float) -> float:
 def _at(table: Table, units: Sequence[str], seeds: Sequence[int]) -> Array:
     rows = [table.units.index(unit) for unit in units]
     return table.values[np.ix_(rows, [table.seeds.index(seed) for seed in seeds])]
-
-
-def _sign_flip_p(differences_U: Array) -> float:
-    """Share of all flips of signs whose mean is as far from 0 as the one that was seen.
-
-    The sign of the first unit is kept: the other half of the flips mirrors this one.
-    """
-    n = len(differences_U)
-    bits = np.arange(2 ** (n - 1))[:, None] >> np.arange(n) & 1
-    sums = np.abs((1 - 2 * bits) @ differences_U)
-    seen = abs(differences_U.sum())
-    return float((sums >= seen * (1 - 1e-12)).mean())

@@ -5,9 +5,8 @@ from __future__ import annotations
 import math
 
 from ehtseg.study.intervals import Interval
+from ehtseg.study.significance import ALPHA, MARGIN
 from ehtseg.study.statistics import (
-    ALPHA,
-    MARGIN,
     Contrast,
     verdict,
 )
@@ -24,8 +23,17 @@ def say_interval(found: Interval, digits: int = 4) -> str:
     '0.9123 (0.9000 to 0.9200)'
     """
     if math.isnan(found.low):
-        return f"{found.estimate:.{digits}f} (one unit: no interval)"
+        alone = "training" if "training" in found.method else "unit"
+        return f"{found.estimate:.{digits}f} (one {alone}: no interval)"
     return f"{found.estimate:.{digits}f} ({found.low:.{digits}f} to {found.high:.{digits}f})"
+
+
+def say_gap(found: Contrast) -> str:
+    """A difference, and its interval where there is one."""
+    gap = found.difference
+    if math.isnan(gap.low):
+        return f"{gap.estimate:+.4f}"
+    return f"{gap.estimate:+.4f} ({gap.low:.4f} to {gap.high:.4f})"
 
 
 def conclude(found: Contrast, first: str, second: str, unit: str = "recording") -> str:
@@ -43,10 +51,12 @@ def say_contrast(found: Contrast, first: str, second: str, unit: str = "recordin
         return f"{first} against {second}: {gap:+.4f} in one {unit}, which says nothing of others."
     seen = f"{gap:+.4f}, 95 % interval {found.difference.low:.4f} to {found.difference.high:.4f}"
     numbers = f"{seen}; {n}, {_p(found)}"
+    over = f"{found.difference.low:.4f} to {found.difference.high:.4f} over {n}"
     return {
         "higher": f"{first} is higher than {second} ({numbers}){_trifle(found)}.",
         "lower": f"{first} is lower than {second} ({numbers}){_trifle(found)}.",
         "equal": f"{first} and {second} are equal to within {MARGIN} ({numbers}).",
+        "one training": f"{first} minus {second}: {gap:+.4f} ({over}), one training each.",
         "open": f"{first} and {second} are not distinguishable with {n} "
         f"({seen}, {_p(found)}){_needed(found)}.",
     }[verdict(found)]
@@ -102,12 +112,24 @@ def about(n: int) -> str:
 
 
 def _needed(found: Contrast) -> str:
-    """How many units would show the difference that was seen, if it were the true one."""
+    """What would show the difference that was seen, if it were the true one."""
+    if found.error_seeds * math.sqrt(found.units) > found.sd_units:
+        return "; the trainings differ more than the units do: more of them are needed"
     if found.units_needed is None:
         return ""
-    if found.units_needed <= found.units:
+    wanted = max(found.units_needed, DESCRIPTIVE, _testable(found.family))
+    if wanted <= found.units:
         return ""
-    return f"; {about(found.units_needed)} would be needed to show a difference of this size"
+    return f"; {about(wanted)} would be needed to show a difference of this size"
+
+
+def _testable(family: int) -> int:
+    """Units from which flips of signs can reach p < 0.05 for the best of a family.
+
+    >>> _testable(1), _testable(21)
+    (6, 10)
+    """
+    return math.floor(math.log2(family / ALPHA)) + 2
 
 
 def _trifle(found: Contrast) -> str:
