@@ -33,8 +33,11 @@ class Story:
     opponent: Callable[[str, str], float] = half  # model, place
     epochs_to_good: Callable[[str, int], int] = lambda row, seed: 3  # beyond EPOCHS: never
     undecided: Callable[[str, int], float] = lambda row, image: 0.1  # and calibration error
+    near_outline: Callable[[str, int], float] | None = None  # as undecided, unless given
     ece: Callable[[str, int], float] = lambda row, image: 0.02
     best: Callable[[str, int], float] = lambda row, seed: 0.95  # Dice at the best threshold
+    peak: Callable[[int], float] = half  # the best threshold, by seed
+    baselines: str = KEY  # the run of opponents; "" for none
     lost: dict[tuple[str, int], tuple[str, str]] = field(default_factory=dict)  # status, reason
     without_weights: str = "\n"  # rows of a network that has to start from random weights
     machine: Callable[[int], str] = lambda seed: "a machine"  # by seed
@@ -67,7 +70,7 @@ class Story:
         row = {
             **known, "status": status, "reason": reason, "epochs": EPOCHS, "steps": EPOCHS * STEPS,
             "parameters": 20_000_000, "trainable": 10_000_000, "weights": "imagenet",
-            "threshold": 0.5, "temperature": 1.5, "best_epoch": EPOCHS, "baselines": KEY,
+            "threshold": 0.5, "temperature": 1.5, "best_epoch": EPOCHS, "baselines": self.baselines,
         }  # fmt: skip
         if status != "done":
             return {"runs.csv": [row]}
@@ -81,7 +84,7 @@ class Story:
                  "dice_pooled": dice, "iou_pooled": dice / (2 - dice)}
                 for place in places
                 for t in THRESHOLDS
-                for dice in [self.best(run.row, run.seed) - abs(t - 0.5)]
+                for dice in [self.best(run.row, run.seed) - abs(t - self.peak(run.seed))]
             ],
             "reliability.csv": [
                 {**known, "place": place, "temperature": temperature, "pixels": 100,
@@ -101,7 +104,8 @@ class Story:
             counted = scored(self.dice(run.row, run.seed, place, number))
             certain = {
                 "ece": self.ece(run.row, number), "brier": 0.02, "nll": 0.1,
-                "undecided": self.undecided(run.row, number), "undecided_near_outline": 0.4,
+                "undecided": self.undecided(run.row, number),
+                "undecided_near_outline": (self.near_outline or self.undecided)(run.row, number),
             }  # fmt: skip
             mended = {f"{name}_calibrated": value / 2 for name, value in certain.items()}
             same = {
