@@ -22,15 +22,26 @@ from conftest import shared, write_labelled
 from crew_jobs import deadly, raise_one
 from ehtseg.doors.cli import main
 from ehtseg.learning.evaluate import evaluate
+from ehtseg.nets.weights import BUNDLED, find_weights
 from ehtseg.reading.dataset import open_dataset
+from ehtseg.recipe import NetRecipe
 from ehtseg.records import UserError
 from ehtseg.study.crew import Crew, Ended, Hired, perform
 from ehtseg.study.designs import table1
-from ehtseg.study.entries import startable
+from ehtseg.study.entries import startable, weights_of
 from ehtseg.study.ledger import Record, record_folder, run_folder, write_record
 from ehtseg.study.plan import Data, Place, Study
 from ehtseg.study.results import as_text, machine_words, read_examples, read_results, select
-from ehtseg.study.run import Order, find_study, look_at, predict, predicted_s, run_study
+from ehtseg.study.run import (
+    Order,
+    check_identity,
+    find_study,
+    look_at,
+    predict,
+    predicted_s,
+    run_study,
+)
+from ehtseg.study.score import score_baselines
 from ehtseg.study.task import Task, machine_here
 from killable_study import made_up, tables_of, work_in
 
@@ -310,6 +321,19 @@ def test_a_task_that_kills_every_worker_is_given_up_and_the_others_are_done() ->
     assert "fewer --workers" in str(lost.error)
 
 
+def test_what_does_not_count_is_no_fault_of_a_baseline(tmp_path: Path) -> None:
+    folder = write_labelled(tmp_path / "film", {"film": 1}, size=40)
+    (folder / "ignore").mkdir()
+    ignored = np.zeros((40, 40), np.uint8)
+    ignored[:20] = 255
+    Image.fromarray(ignored).save(folder / "ignore" / "film_0000.png")
+    dataset = open_dataset([folder])
+    everywhere = {"everywhere": lambda image: np.ones(image.shape, np.float32)}
+    tables, _ = score_baselines(everywhere, Place("film"), (dataset, [0]))
+    (row,) = tables["results.csv"]
+    assert int(row["fp"]) == (~dataset.read(0)[1][20:]).sum()
+
+
 def test_errors_of_a_user_cross_to_another_process() -> None:
     (ended,) = perform([Path("nowhere")], raise_one, Crew(1))
     assert isinstance(ended.error, UserError)
@@ -515,6 +539,24 @@ def test_the_folder_of_another_study_is_refused(
     before(out)
     with pytest.raises(UserError, match=said):
         look_at(Order(TINY, "cpu", data, out))
+
+
+def test_other_files_of_imagenet_weights_are_another_study(tmp_path: Path) -> None:
+    """Under one row they would be averaged without a word; older folders do not name theirs."""
+    first = TINY.plan("cpu")[0]
+    net = NetRecipe(name="efficientnet_lite0", transfer="all")
+    recipe = first.recipe.model_copy(update={"net": net})
+    at_hand = weights_of([replace(first, recipe=recipe)])
+    bundled = find_weights("efficientnet_lite0", BUNDLED / "tf_efficientnet_lite0_in1k.safetensors")
+    assert at_hand == {"efficientnet_lite0": bundled.card.weights_sha256}
+    assert weights_of([first]) == {}
+    same = dict.fromkeys(("study", "scale", "data", "random_instead", "plan"))
+    other = {"weights": {"efficientnet_lite0": "0"}}
+    (tmp_path / "study.json").write_text(json.dumps({**same, **other}))
+    with pytest.raises(UserError, match="files of ImageNet weights"):
+        check_identity(tmp_path, {**same, "weights": at_hand})
+    (tmp_path / "study.json").write_text(json.dumps(same))
+    check_identity(tmp_path, {**same, "weights": at_hand})
 
 
 @pytest.fixture

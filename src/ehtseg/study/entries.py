@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Literal
 
 from ehtseg.nets.build import wanted_file
+from ehtseg.nets.weights import WeightsFile
 from ehtseg.recipe import FROM_SCRATCH, NetRecipe
 from ehtseg.records import UserError
 from ehtseg.study.frames import split_of
@@ -73,9 +74,7 @@ def startable(run: Run) -> tuple[Run, str]:
 
 def missing_weights(net: NetRecipe) -> str:
     """The encoder whose ImageNet weights a network asks for and cannot have; nothing if it can."""
-    transfer: Literal[0, "all"] = 0 if net.transfer in (0, ()) else "all"
-    alike = NetRecipe(name=net.name, transfer=transfer, weights=net.weights)
-    return "" if net.name in FROM_SCRATCH or _found(alike) else net.name
+    return "" if net.name in FROM_SCRATCH or _wanted(net)[1] else net.name
 
 
 def baselines_key(run: Run, data: Path) -> str:
@@ -92,9 +91,21 @@ def without_weights(plan: Sequence[Run]) -> list[str]:
     return sorted({missing_weights(run.recipe.net) for run in plan} - {""})
 
 
+def weights_of(plan: Sequence[Run]) -> dict[str, str]:
+    """SHA-256 of the ImageNet weights that the plan starts from, by encoder."""
+    nets = [run.recipe.net for run in plan if run.recipe.net.name not in FROM_SCRATCH]
+    files = {net.name: file for net in nets if (file := _wanted(net)[0])}
+    return {name: str(file.card.weights_sha256) for name, file in sorted(files.items())}
+
+
+def _wanted(net: NetRecipe) -> tuple[WeightsFile | None, bool]:
+    """The weights file that a network asks for, and whether it has what it asks for."""
+    transfer: Literal[0, "all"] = 0 if net.transfer in (0, ()) else "all"
+    return _looked_up(NetRecipe(name=net.name, transfer=transfer, weights=net.weights))
+
+
 @lru_cache
-def _found(net: NetRecipe) -> bool:
+def _looked_up(alike: NetRecipe) -> tuple[WeightsFile | None, bool]:
     with suppress(UserError):
-        wanted_file(net, download=True)
-        return True
-    return False
+        return wanted_file(alike, download=True), True
+    return None, False

@@ -22,13 +22,13 @@ from ehtseg.seeing.machine import machine_facts
 from ehtseg.study.cost import Cost, frames_of, kind, makespan, measure, to_measure
 from ehtseg.study.crew import Crew, perform
 from ehtseg.study.designs import STUDIES
-from ehtseg.study.entries import Entry, entries_of, without_weights
+from ehtseg.study.entries import Entry, entries_of, weights_of, without_weights
 from ehtseg.study.frames import check_folders, opened
 from ehtseg.study.ledger import Ledger, locked
 from ehtseg.study.plan import Run, Study
 from ehtseg.study.prices import PRICES
 from ehtseg.study.results import BASELINES, EXAMPLES, read_facts, write_facts
-from ehtseg.study.shared import neighbours
+from ehtseg.study.shared import neighbours, same_weights
 from ehtseg.study.task import Task, carry_out, look_for_weights, once
 
 Tell = Callable[[str], None]  # one sentence for the user
@@ -38,6 +38,7 @@ IDENTITY = {  # facts that must not change while a study is carried out, in word
     "scale": "scale",
     "data": "content of the labelled folders",
     "random_instead": "ImageNet weights",
+    "weights": "files of ImageNet weights",
     "plan": "design or recipe",
 }
 
@@ -120,6 +121,7 @@ def facts_of(order: Order, plan: Sequence[Run]) -> dict[str, Any]:
         "seeds": sorted({run.seed for run in plan}),
         "data": {name: opened((order.data / name,)).sha256 for name in sorted(folders)},
         "random_instead": without_weights(plan),
+        "weights": weights_of(plan),
         "plan": hashlib.sha256(keys.encode()).hexdigest(),
         "made_with": machine_facts(),
     }
@@ -141,7 +143,8 @@ def check_identity(out: Path, facts: dict[str, Any]) -> None:
         return
     before = read_facts(out)
     for name, words in IDENTITY.items():
-        if before.get(name) != facts[name]:
+        alike = same_weights(before, facts)
+        if not (alike if name == "weights" else before.get(name) == facts[name]):
             raise UserError(
                 f"the {words} with which {out} was begun{_said(before.get(name))}",
                 f"another one{_said(facts[name])}",
@@ -264,6 +267,9 @@ def _write_facts(out: Path, facts: dict[str, Any], tell: Tell) -> None:
         write_facts(out, facts)
         return
     before, now = read_facts(out), facts["made_with"]
+    if "weights" not in before:  # of a version that did not note them
+        before["weights"] = facts["weights"]
+        write_facts(out, before)
     known = [before["made_with"], *before.get("continued_with", [])]
     if now not in known:
         changed = ", ".join(name for name in now if now[name] != known[0].get(name))

@@ -52,6 +52,16 @@ def neighbours(folder: Path, out: Path, facts: Mapping[str, Any]) -> list[Neighb
             theirs, tables = read_facts(path), read_tables(path)
         except UserError:
             continue
-        if theirs["scale"] == facts["scale"]:
+        if theirs["scale"] == facts["scale"] and same_weights(theirs, facts):
             found.append(Neighbour(path, theirs["data"], tables))
     return found
+
+
+def same_weights(first: Mapping[str, Any], second: Mapping[str, Any]) -> bool:
+    """Whether two studies start from the same files of ImageNet weights, as far as both say so.
+
+    >>> same_weights({"weights": {"vgg16": "a"}}, {"weights": {"vgg16": "b"}}), same_weights({}, {})
+    (False, True)
+    """
+    ours, theirs = first.get("weights", {}), second.get("weights", {})
+    return all(ours[name] == theirs[name] for name in ours.keys() & theirs.keys())
