@@ -45,8 +45,12 @@ class Member:
 
 @lru_cache(maxsize=1)  # pytest goes through the checks of one member, then to the next one
 def built(member: Member) -> Net:
-    """The network of a member; not to be changed."""
-    return build(member.recipe, seed=3)
+    """The network of a member; not to be changed. A Med-NCA is awake: it starts from zeros."""
+    net, source = build(member.recipe, seed=3), torch.Generator().manual_seed(3)
+    for name, parameter in net.named_parameters():
+        if name.endswith(".act"):
+            torch.nn.init.normal_(parameter, std=0.01, generator=source)
+    return net
 
 
 @lru_cache(maxsize=1)
@@ -81,7 +85,9 @@ def check_shapes(member: Member) -> None:
             assert logits.shape == (1, 1, height, width)
             assert torch.isfinite(logits).all()
         grey = images(64, 64)
-        torch.testing.assert_close(net(grey), net(grey.repeat(1, 3, 1, 1)))
+        logits = net(grey)
+        assert logits.std() > 0, "a constant answer shows nothing"
+        torch.testing.assert_close(logits, net(grey.repeat(1, 3, 1, 1)))
 
 
 def check_gradients(member: Member) -> None:

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -55,6 +57,26 @@ def dataset(tmp_path_factory: pytest.TempPathFactory) -> Dataset:
 def other(tmp_path_factory: pytest.TempPathFactory) -> Dataset:
     folder = tmp_path_factory.mktemp("data") / "other"
     return open_dataset([write_labelled(folder, {"film one": 3}, size=48)])
+
+
+def leave_out(folder: Path, rows: int) -> Dataset:
+    """The labelled folder with the first rows of each frame left out."""
+    (folder / "ignore").mkdir()
+    for path in (folder / "masks").iterdir():
+        ignored = np.zeros(np.array(Image.open(path)).shape, np.uint8)
+        ignored[:rows] = 255
+        Image.fromarray(ignored).save(folder / "ignore" / path.name)
+    return open_dataset([folder])
+
+
+def answer(raw: Path, folder: Path) -> Path:
+    """Predictions of tissue everywhere, of all that `raw` has in imagesTs."""
+    folder.mkdir()
+    for path in (raw / "imagesTs").iterdir():
+        tissue = np.ones((1, *np.array(Image.open(path)).shape))
+        case = path.name.removesuffix("_0000.png")
+        np.savez(folder / f"{case}.npz", probabilities=np.stack([1 - tissue, tissue]))
+    return folder
 
 
 @pytest.fixture
@@ -117,6 +139,26 @@ def test_one_frame_in_colour_makes_all_of_them_colour(tmp_path: Path) -> None:
     }  # fmt: skip
     shapes = {np.array(Image.open(path)).shape for path in (raw / "imagesTr").iterdir()}
     assert shapes == {(32, 32, 3)}
+
+
+def test_what_does_not_count_has_nnunets_own_label_and_no_score(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    dataset = leave_out(write_labelled(tmp_path / "film", {"film": 24}, size=40), rows=20)
+    split = split_dataset(dataset, BLOCKS, 0)
+    raw = export_nnunet(dataset, split, tmp_path / "raw")
+    known = json.loads((raw / "dataset.json").read_text())
+    assert known["labels"] == {"background": 0, "tissue": 1, "ignore": 2}
+    for path in (raw / "labelsTr").iterdir():
+        label = np.array(Image.open(path))
+        assert set(np.unique(label[:20])) == {1, 2}, "tissue is never left out"
+        assert set(np.unique(label[20:])) == {0, 1}
+    everywhere = {"everywhere": lambda _: lambda image: np.ones(image.shape[:2], np.float32)}
+    monkeypatch.setattr("ehtseg.jobs.nnunet.BASELINES", everywhere)
+    scores = score_nnunet(raw, answer(raw, tmp_path / "answer"), dataset).tables
+    background = [int((~dataset.read(i)[1][20:]).sum()) for i in split.test]
+    assert [row["fp"] for row in scores["scores.csv"]] == background
+    assert [row["fp"] for row in scores["baselines.csv"]] == background
 
 
 @pytest.mark.parametrize("name", ["tissue", "Dataset7_tissue", "Dataset007_a b"])
@@ -206,6 +248,47 @@ def test_a_stage_that_fails_says_its_last_word_and_is_tried_again(
     called = [name for name, *_ in notes(tmp_path)]
     assert called.count("nnUNetv2_train") == 2
     assert called.count("nnUNetv2_plan_and_preprocess") == 1
+
+
+@needs_shebang
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        ({"trainer": "nnUNetTrainer_5epochs"}, "trainer nnUNetTrainer_1epoch, got trainer nnUNetT"),
+        ({"steps": 4}, "steps 3, got steps 4"),
+        ({"mirror": False}, "mirror True, got mirror False"),
+    ],
+)
+def test_a_run_goes_on_with_what_it_was_begun_with_alone(
+    raw: Path, venv: Path, tmp_path: Path, change: dict[str, object], said: str
+) -> None:
+    settings = Settings(venv, "nnUNetTrainer_1epoch", steps=3, device="cpu")
+    run_nnunet(raw, tmp_path / "out", settings)
+    with pytest.raises(UserError, match=f"begun with: {said}.*Choose another --out"):
+        run_nnunet(raw, tmp_path / "out", replace(settings, **change))
+    run_nnunet(raw, tmp_path / "out", replace(settings, device="cuda"))
+    assert len(notes(tmp_path)) == 3
+
+
+@needs_shebang
+def test_a_run_does_not_go_on_with_another_dataset(
+    dataset: Dataset, raw: Path, venv: Path, tmp_path: Path
+) -> None:
+    run_nnunet(raw, tmp_path / "out", Settings(venv))
+    split = split_dataset(dataset, BLOCKS, 0)
+    other = export_nnunet(dataset, split, tmp_path / "again", size=24, name=raw.name)
+    with pytest.raises(UserError, match=f"dataset {raw.name} .*, got dataset {raw.name} "):
+        run_nnunet(other, tmp_path / "out", Settings(venv))
+
+
+def test_a_frame_that_trained_is_unseen_in_no_folder(dataset: Dataset, tmp_path: Path) -> None:
+    shutil.copytree(dataset.folders[0], tmp_path / "same")
+    same = open_dataset([tmp_path / "same"])
+    split = split_dataset(dataset, BLOCKS, 0)
+    raw = export_nnunet(dataset, split, tmp_path / "raw", others=[same])
+    found = score_nnunet(raw, answer(raw, tmp_path / "answer"), same)
+    assert found.summary["images"] == len(split.test)
+    assert {row["set"] for row in found.tables["scores.csv"]} == {"test"}
 
 
 def test_scores_need_predictions_of_these_frames(

@@ -14,6 +14,7 @@ from scipy.ndimage import uniform_filter
 from torch import Tensor
 
 from conftest import write_labelled
+from ehtseg.learning.batches import canvas_of
 from ehtseg.learning.evaluate import evaluate
 from ehtseg.learning.losses import make_loss
 from ehtseg.learning.optimiser import learning_rate, make_optimiser
@@ -147,38 +148,71 @@ def test_a_mirrored_network_is_the_mean_of_four_views() -> None:
 # --- the study ------------------------------------------------------------------------------------
 
 PRINTED: dict[str, dict[str, Any]] = {  # nets.md, sections 3 to 8, what is marked as verified
-    "recipe of U-Net++": {"optimizer": "adam", "lr": 1e-4, "loss": "0.5*bce+dice"},
+    "recipe of U-Net++": {
+        "optimizer": "adam", "lr": 1e-4, "schedule": "constant", "weight_decay": 1e-4,
+        "loss": "0.5*bce+dice", "init": "he", "dropout": 0.5, "early_stop_epochs": 30,
+    },
     "recipe of the port": {
-        "optimizer": "sgd", "momentum": 0.9, "lr": 1e-3, "weight_decay": 1e-4, "lr_end": 1e-5,
+        "optimizer": "sgd", "momentum": 0.9, "lr": 1e-3, "schedule": "cosine", "half_waves": 1,
+        "lr_end": 1e-5, "weight_decay": 1e-4,
     },
     "recipe of UNeXt": {
-        "optimizer": "adam", "lr": 1e-4, "weight_decay": 1e-4, "lr_end": 1e-5,
-        "loss": "0.5*bce+dice", "smooth_px": 1e-5, "checkpoint": "best",
+        "optimizer": "adam", "lr": 1e-4, "schedule": "cosine", "half_waves": 1, "lr_end": 1e-5,
+        "weight_decay": 1e-4, "loss": "0.5*bce+dice", "smooth_px": 1e-5, "checkpoint": "best",
     },
     "recipe of nnU-Net": {
-        "optimizer": "sgd", "momentum": 0.99, "nesterov": True, "weight_decay": 3e-5, "lr": 1e-2,
-        "schedule": "poly", "loss": "bce+dice_batch", "smooth_px": 1e-5, "clip_norm": 12,
-        "checkpoint": "last",
+        "optimizer": "sgd", "momentum": 0.99, "nesterov": True, "lr": 1e-2, "schedule": "poly",
+        "weight_decay": 3e-5, "loss": "bce+dice_batch", "smooth_px": 1e-5, "clip_norm": 12,
+        "init": "he", "mirrored": True, "checkpoint": "last",
     },
     "recipe of TransUNet": {
-        "optimizer": "sgd", "momentum": 0.9, "weight_decay": 1e-4, "lr": 1e-2,
-        "schedule": "poly", "loss": "0.5*bce+0.5*dice_classes",
+        "optimizer": "sgd", "momentum": 0.9, "lr": 1e-2, "schedule": "poly", "weight_decay": 1e-4,
+        "loss": "0.5*bce+0.5*dice_classes", "dropout": 0.1,
     },
     "recipe of DS-TransUNet": {
-        "optimizer": "sgd", "momentum": 0.9, "weight_decay": 1e-4, "lr": 1e-3, "lr_end": 1e-4,
-        "half_waves": 5, "clip_value": 0.1, "loss": "bce+iou_outline", "checkpoint": "best",
+        "optimizer": "sgd", "momentum": 0.9, "lr": 1e-3, "schedule": "cosine", "half_waves": 5,
+        "lr_end": 1e-4, "weight_decay": 1e-4, "loss": "bce+iou_outline", "clip_value": 0.1,
+        "dropout": 0.5, "checkpoint": "best",
     },
     "recipe of Med-NCA": {
-        "optimizer": "adam", "betas": (0.5, 0.5), "lr": 1.6e-3, "lr_decay": 0.9999,
-        "loss": "bce+dice_batch", "smooth_px": 1.0,
+        "optimizer": "adam", "betas": (0.5, 0.5), "lr": 1.6e-3, "schedule": "exponential",
+        "lr_decay": 0.9999, "loss": "bce+dice_batch", "smooth_px": 1.0,
     },
+}  # fmt: skip
+DEFAULTS = {  # of a published recipe, where it says nothing else
+    "schedule": "constant", "weight_decay": 0.0, "nesterov": False, "clip_norm": None,
+    "clip_value": None, "early_stop_epochs": None, "checkpoint": "last", "init": "xavier",
+    "dropout": 0.0, "mirrored": False,
 }  # fmt: skip
 
 
 @pytest.mark.parametrize("name", PRINTED)
 def test_a_recipe_is_the_published_one(name: str) -> None:
-    fit = make_recipe(RECIPES[name]).fit.model_dump()
-    assert {key: fit[key] for key in PRINTED[name]} == PRINTED[name]
+    recipe = make_recipe(RECIPES[name])
+    decided = recipe.net.model_dump() | recipe.fit.model_dump()
+    wanted = DEFAULTS | PRINTED[name]
+    assert {key: decided[key] for key in wanted} == wanted
+
+
+def test_what_a_recipe_does_not_follow_is_told() -> None:
+    plan = STUDIES["rivals"].plan("cpu")
+    canvas = {canvas_of([(300, 400)], run.recipe.data) for run in plan}
+    assert canvas == {(96, 96)}
+    with torch.device("meta"):
+        coarse = {name for name in RIVALS if 96 % RIVALS[name].body(0.0).multiple}
+    assert coarse == {"nnunet", "nnunet_512", "dstransunet"}
+    padded = 1 - 96**2 / 128**2
+    for name, own in RECIPE_OF.items():
+        told = NOT_FOLLOWED[own]
+        is_padded = NETWORKS[name]["net"]["name"] in coarse
+        assert (f"{padded:.0%}".replace("%", " %") in told) == is_padded
+        assert ("not of the last one" in told) == (
+            make_recipe(RECIPES[own]).fit.checkpoint == "best"
+        )
+    patience = make_recipe(RECIPES["recipe of U-Net++"]).fit.early_stop_epochs
+    assert patience
+    for scale in ("cpu", "paper"):
+        assert max(run.recipe.epochs for run in STUDIES["rivals"].plan(scale)) <= patience
 
 
 def test_every_rival_is_in_the_study_under_both_recipes() -> None:

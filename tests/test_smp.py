@@ -10,6 +10,7 @@ import segmentation_models_pytorch as smp
 import torch
 
 from conftest import shared, write_labelled
+from ehtseg.learning.adapt import adapt_recipe
 from ehtseg.learning.evaluate import evaluate
 from ehtseg.learning.train import train
 from ehtseg.nets import smp_net
@@ -21,6 +22,7 @@ from ehtseg.nets.weights_file import expected_shapes, flat
 from ehtseg.reading.dataset import open_dataset
 from ehtseg.recipe import NetRecipe, make_recipe
 from ehtseg.records import UserError
+from ehtseg.seeing.run_folder import RunFolder
 from net_tester import CHECKS, Member, as_parameter, name_of
 
 LITE = "tu-tf_efficientnet_lite0"
@@ -49,6 +51,18 @@ def test_every_tensor_of_our_files_has_its_place(theirs: str, ours: str) -> None
     own = {flat(name): tuple(tensor.shape) for name, tensor in encoder.state_dict().items()}
     for name, shape in expected_shapes(architecture(ours).arch)[0].items():
         assert own[flat(name)] == shape, name
+
+
+@pytest.mark.parametrize(
+    ("name", "freeze"), [("smp:Linknet/resnet18", 0), ("unet", 0), ("efficientnet_lite0", "all")]
+)
+def test_only_our_own_encoders_stay_fixed_while_a_network_is_adapted(
+    tmp_path: Path, name: str, freeze: object
+) -> None:
+    run = RunFolder(tmp_path, make_recipe({"net": {"name": name}}), {})
+    recipe = adapt_recipe(run)
+    assert recipe.net.freeze == freeze
+    assert build(recipe.net).multiple > 0, "nothing in it is refused"
 
 
 def features(net: torch.nn.Module, picture: torch.Tensor) -> list[torch.Tensor]:
@@ -118,6 +132,7 @@ def test_a_run_folder_of_smp_is_one_as_any_other(tmp_path: Path) -> None:
         ({"name": "smp:Unett/resnet18"}, "nearest are Unet"),
         ({"name": "smp:Unet/resnet19"}, "nearest are resnet18"),
         ({"name": "smp:Unet/resnet18", "freeze": 1}, "no freezing"),
+        ({"name": "smp:Unet/resnet18", "dropout": 0.2}, "net.dropout 0 with a network of smp"),
         ({"name": "smp:Unet/resnet18", "weights": "a.safetensors"}, "starts from random weights"),
     ],
 )

@@ -17,9 +17,10 @@ from typing import Any
 
 import numpy as np
 
-from ehtseg.jobs.nnunet_export import CASES, SPLITS
+from ehtseg.jobs.kept import read_json, write_json
+from ehtseg.jobs.nnunet_export import CASES, SETS, SPLITS
 from ehtseg.learning.baselines import BASELINES
-from ehtseg.learning.evaluate import content
+from ehtseg.learning.evaluate import content, counted
 from ehtseg.learning.score_sheets import (
     PRIMARY,
     Evaluation,
@@ -32,7 +33,9 @@ from ehtseg.learning.scores import THRESHOLDS
 from ehtseg.reading.dataset import Dataset
 from ehtseg.records import Array, UserError, written_whole
 from ehtseg.seeing.predict import enlarge, probability
+from ehtseg.seeing.run_folder import sha256_of
 
+BEGUN = "begun.json"  # in the folder of a run: what its stages were begun with
 BIN = "Scripts" if os.name == "nt" else "bin"
 SURE = 1e-6  # nearest to 0 or 1 that a probability counts, so that its logit is finite
 NO_CHOICE = "nnU-Net chooses no threshold on validation frames: 0.5 stands in its place."
@@ -77,10 +80,12 @@ def run_nnunet(
 
     `raw` is the folder that `ehtseg export-nnunet` made.
 
-    Raises: UserError where nnU-Net is not installed, `raw` is no such folder, or a stage fails.
+    Raises: UserError where nnU-Net is not installed, `raw` is no such folder, `out` was begun with
+    other settings or another dataset, or a stage fails.
     """
     _check(raw, settings)
     out = out.resolve()
+    _hold_to(out, raw, settings)
     if settings.steps is not None:
         _write_trainer(out / "trainers" / f"{settings.trainer_class}.py", settings)
     predictions = out / "predictions"
@@ -112,7 +117,7 @@ def score_nnunet(
     Raises: UserError where no frame of the dataset was predicted, or a prediction is missing.
     """
     known = _read_cases(raw)
-    case_of = {content(case["key"]): name for name, case in known["cases"].items()}
+    case_of = _cases_by_content(known)
     names = [case_of.get(content(frame.key)) for frame in dataset.frames]
     sets = [known["cases"][name]["set"] if name else None for name in names]
     wanted = [i for i, which in enumerate(sets) if which in ("test", "unseen")]
@@ -128,9 +133,10 @@ def score_nnunet(
         image, truth = dataset.read(i)
         frame = dataset.frames[i]
         place = {"image": frame.image.name, "recording": frame.recording, "set": sets[i]}
-        sheet.note(place, _probability(predictions / f"{names[i]}.npz", truth.shape), truth)
+        found = _probability(predictions / f"{names[i]}.npz", truth.shape)
+        sheet.note(place, counted(dataset, i, found), truth)
         for other in sheets[1:]:
-            other.note(place, opponents[other.model](image), truth)
+            other.note(place, counted(dataset, i, opponents[other.model](image)), truth)
     split = "test" if all(sets[i] == "test" for i in wanted) else "all"
     evaluation = summarise(sheets, split, _facts(known, dataset, split))
     if out is not None:
@@ -147,6 +153,30 @@ def _check(raw: Path, settings: Settings) -> None:
             f"no {_program('train', settings).name} in {venv / BIN}",
             f"Run: python3 -m venv {venv} && {venv / BIN}/pip install nnunetv2   (it cannot stand "
             "beside ehtseg: it needs an older timm).",
+        )
+
+
+def _hold_to(out: Path, raw: Path, settings: Settings) -> None:
+    """Note what a run is begun with, and let it go on with nothing else.
+
+    Raises: UserError where it was begun with something else.
+    """
+    now = {
+        "dataset": f"{raw.resolve().name} {sha256_of(raw / CASES)[:16]}",
+        "trainer": settings.trainer,
+        "steps": settings.steps,
+        "mirror": settings.mirror,
+    }
+    before = read_json(out / BEGUN)
+    if before is None:
+        write_json(now, out / BEGUN)
+        return
+    changed = [name for name in now if before.get(name) != now[name]]
+    if changed:
+        raise UserError(
+            f"what {out} was begun with: {', '.join(f'{n} {before.get(n)}' for n in changed)}",
+            ", ".join(f"{name} {now[name]}" for name in changed),
+            "Choose another --out, or give the same command as before.",
         )
 
 
@@ -220,6 +250,13 @@ def _read_cases(raw: Path) -> dict[str, Any]:
             "Give its DatasetNNN_NAME folder.",
         ) from error
     return known
+
+
+def _cases_by_content(known: dict[str, Any]) -> dict[str, str]:
+    """The case of each frame, by its content; of several the one nearest to the training."""
+    cases = known["cases"]
+    near_last = sorted(cases, key=lambda name: SETS.index(cases[name]["set"]), reverse=True)
+    return {content(cases[name]["key"]): name for name in near_last}
 
 
 def _opponents(known: dict[str, Any], dataset: Dataset, sets: Sequence[Any]) -> dict[str, Any]:

@@ -1,7 +1,7 @@
 """`ehtseg export-nnunet`: labelled frames as nnU-Net v2 reads them, with our split beside.
 
     RAW/Dataset501_NAME/
-        dataset.json           channels, labels, number of training cases
+        dataset.json           channels, labels (2: what does not count), number of training cases
         imagesTr/ labelsTr/    training and validation frames: CASE_0000.png, CASE.png
         imagesTs/              test frames, and all frames of the folders named with --test
         splits_final.json      one fold; it goes into nnUNet_preprocessed/Dataset501_NAME/
@@ -24,19 +24,22 @@ import numpy as np
 from PIL import Image
 
 from ehtseg.reading.dataset import Dataset
-from ehtseg.reading.geometry import mask_to_working_size, to_working_size
+from ehtseg.reading.masks import IGNORED
 from ehtseg.reading.splits import Split
 from ehtseg.records import Array, UserError, written_whole
 
 CASES = "cases.json"
 SPLITS = "splits_final.json"
 NAME = r"Dataset\d{3}_\w+"  # by which nnU-Net finds it
+SETS = ("train", "validation", "test", "unseen")
+TRAINED = SETS[:2]
+IGNORE_LABEL = 2  # nnU-Net wants the number after its classes
 CHANNELS = {1: {"0": "brightfield"}, 3: {"0": "R", "1": "G", "2": "B"}}
 
 
 @dataclass(frozen=True, slots=True)
 class Case:
-    """One frame as nnU-Net names it; `set` is train, validation, test or unseen."""
+    """One frame as nnU-Net names it; `set` is one of `SETS`."""
 
     name: str
     key: str  # of the labelled frame
@@ -98,7 +101,7 @@ def _check(split: Split, name: str) -> None:
 
 def _cases(dataset: Dataset, split: Split, others: Sequence[Dataset]) -> Iterator[Case]:
     """Every frame that is written, its case named by its recording and place in the dataset."""
-    sets = {i: s for s in ("train", "validation", "test") for i in getattr(split, s)}
+    sets = {i: s for s in SETS[:3] for i in getattr(split, s)}
     for number, each in enumerate((dataset, *others)):
         for i, frame in enumerate(each.frames):
             where = "unseen" if number else sets.get(i)
@@ -108,15 +111,14 @@ def _cases(dataset: Dataset, split: Split, others: Sequence[Dataset]) -> Iterato
 
 
 def _write_case(folder: Path, case: Case, size: int | None, grey: bool) -> None:
-    image, mask = case.dataset.read(case.index)
-    image = to_working_size(image, size)
+    image, label = case.dataset.read_small(case.index, size)
     if not grey and image.ndim == 2:
         image = np.repeat(image[..., None], 3, axis=2)
-    trained = case.set in ("train", "validation")
+    trained = case.set in TRAINED
     _write_png(folder / ("imagesTr" if trained else "imagesTs") / f"{case.name}_0000.png", image)
     if trained:
-        labels = mask_to_working_size(mask, size).astype(np.uint8)  # 0 and 1, never 255
-        _write_png(folder / "labelsTr" / f"{case.name}.png", labels)
+        label[label == IGNORED] = IGNORE_LABEL
+        _write_png(folder / "labelsTr" / f"{case.name}.png", label)
 
 
 def _names(cases: Sequence[Case], which: str) -> list[str]:
@@ -124,10 +126,12 @@ def _names(cases: Sequence[Case], which: str) -> list[str]:
 
 
 def _dataset_json(cases: Sequence[Case], n_channels: int) -> dict[str, Any]:
+    trained = [case for case in cases if case.set in TRAINED]
+    partly = any(case.dataset.frames[case.index].ignore for case in trained)
     return {
         "channel_names": CHANNELS[n_channels],
-        "labels": {"background": 0, "tissue": 1},
-        "numTraining": sum(case.set in ("train", "validation") for case in cases),
+        "labels": {"background": 0, "tissue": 1, **({"ignore": IGNORE_LABEL} if partly else {})},
+        "numTraining": len(trained),
         "file_ending": ".png",
     }
 

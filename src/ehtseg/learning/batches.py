@@ -11,7 +11,7 @@ import torch
 
 from ehtseg.reading.augment import apply, draw
 from ehtseg.reading.dataset import Dataset
-from ehtseg.reading.geometry import mask_to_working_size, to_working_size, working_shape
+from ehtseg.reading.geometry import working_shape
 from ehtseg.reading.masks import IGNORED
 from ehtseg.reading.scenes import compose, draw_scene
 from ehtseg.recipe import DataRecipe, FitRecipe, Recipe
@@ -21,7 +21,7 @@ from ehtseg.records import Array
 Batch = tuple[torch.Tensor, torch.Tensor, torch.Tensor]
 STORE_BYTES = 1_000_000_000  # working-size frames kept in memory; beyond it they are read again
 LEAST_DRAWS = 160  # of one epoch, so that 20 labelled frames train as long as 160 do
-STRIDE = 32  # a canvas is a multiple of it, so that no network has to pad
+STRIDE = 32  # of a canvas; only networks that halve it a sixth time pad it (nnU-Net, DS-TransUNet)
 
 
 def images_per_epoch(fit: FitRecipe, n_frames: int) -> int:
@@ -82,13 +82,7 @@ class TrainingFrames:
         """Frame i at working size: image uint8 (h, w) or (h, w, 3), label uint8 (h, w)."""
         if i in self._kept:
             return self._kept[i]
-        image, mask = self.dataset.read(self.indices[i])
-        size = self.recipe.data.size
-        image = to_working_size(image, size)
-        label = mask_to_working_size(mask, size).astype(np.uint8)
-        ignored = self.dataset.ignored(self.indices[i])
-        if ignored is not None:
-            label[mask_to_working_size(ignored, size) & (label == 0)] = IGNORED
+        image, label = self.dataset.read_small(self.indices[i], self.recipe.data.size)
         if self._bytes + image.nbytes + label.nbytes <= STORE_BYTES:
             self._kept[i] = image, label
             self._bytes += image.nbytes + label.nbytes

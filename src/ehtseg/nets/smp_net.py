@@ -128,6 +128,12 @@ def _check(recipe: NetRecipe) -> None:
             f"transfer {recipe.transfer}, freeze {recipe.freeze}, control {recipe.control}",
             "Leave them out, or choose a network of this package: --net resnet50.",
         )
+    if recipe.dropout:
+        raise UserError(
+            "net.dropout 0 with a network of smp, which is built without dropout",
+            f"{recipe.dropout}",
+            "Leave net.dropout out.",
+        )
     if recipe.weights is not None and SmpName.of(recipe.name).ours is None:
         raise UserError(
             f"an encoder whose weights files are known here ({', '.join(OURS)})",

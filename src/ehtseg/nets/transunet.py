@@ -26,8 +26,8 @@ class TransUNet(nn.Module):
     """images_B3HW in [-1, 1] (multiples of 16) -> logits_B1HW.
 
     `edge_px` is the size for which there is one position embedding a token; at other sizes the
-    grid is stretched, as the original does once, when weights are loaded. `dropout` acts in the
-    transformer (published: 0.1).
+    grid is stretched, as the original does once, when weights are loaded. `dropout` acts on the
+    embedded tokens and in the perceptrons of the transformer (published: 0.1).
     """
 
     multiple = STRIDE_PX
@@ -105,6 +105,8 @@ def _hybrid(dropout: float) -> Any:
         pos_embed="none",
         proj_drop_rate=dropout,
     )
+    for block in vit.blocks:
+        block.attn.proj_drop.p = 0.0  # timm's rate is also that of attention; published: 0
     for module in vit.patch_embed.backbone.modules():
         if isinstance(module, nn.GroupNorm):
             module.reset_parameters()  # timm starts the last one of each block at zero

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import shlex
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -12,8 +13,9 @@ from pathlib import Path
 
 import numpy as np
 
+from ehtseg.reading.geometry import mask_to_working_size, to_working_size
 from ehtseg.reading.intensity import decide_look, sampled_indices, thinned
-from ehtseg.reading.masks import explain_mask, read_mask
+from ehtseg.reading.masks import IGNORED, explain_mask, read_mask
 from ehtseg.reading.pairs import LabelledFrame, Pairs, find_pairs, some
 from ehtseg.reading.pixels import EIGHT_BIT, read_pixels, to_uint8
 from ehtseg.records import Array, Scaling, UserError
@@ -46,6 +48,15 @@ class Dataset:
         """What of image i does not count, bool (H, W) and never tissue; None: all of it counts."""
         frame = self.frames[i]
         return None if frame.ignore is None else read_mask(frame.ignore) & ~read_mask(frame.mask)
+
+    def read_small(self, i: int, size: int | None) -> tuple[Array, Array]:
+        """Image i at working size, and its label, uint8 (h, w): 0, 1 (tissue) or `IGNORED`."""
+        image, mask = self.read(i)
+        label = mask_to_working_size(mask, size).astype(np.uint8)
+        ignored = self.ignored(i)
+        if ignored is not None:
+            label[mask_to_working_size(ignored, size) & (label == 0)] = IGNORED
+        return to_working_size(image, size), label
 
     @property
     def recordings(self) -> dict[str, tuple[int, ...]]:
@@ -299,7 +310,7 @@ def _one_error(problems: Sequence[UserError], folders: Sequence[Path]) -> UserEr
     expected = list(dict.fromkeys(problem.expected for problem in problems[:TOLD]))
     cures = list(dict.fromkeys(problem.cure for problem in problems[:TOLD]))
     more = f"; and {len(problems) - TOLD} more faults" if len(problems) > TOLD else ""
-    check = f"All faults:  ehtseg check {' '.join(map(str, folders))}"
+    check = f"All faults:  ehtseg check {shlex.join(map(str, folders))}"
     return UserError(
         "; ".join(expected),
         "; ".join(problem.got for problem in problems[:TOLD]) + more,
