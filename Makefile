@@ -1,6 +1,7 @@
 # Every target sets up what it needs: a virtual environment in .venv, made once.
 #   make demo    train on the bundled clip, score it, segment the video
 #   make test    all tests
+#   make install nothing else
 #   make bench   speed and memory beside what a user would run instead (forty minutes, a quiet machine)
 #   make check   format, lint, types, floor plan, fast tests
 
@@ -9,10 +10,12 @@ PYTHON ?= $(shell for p in python3.12 python3.13 python3.11 python3; do \
 BIN := .venv/bin
 INSTALLED := .venv/installed
 
-.PHONY: demo test bench check clean
+.PHONY: demo test install bench check clean
 
 demo: $(INSTALLED)
 	@$(BIN)/python examples/01_demo.py
+
+install: $(INSTALLED)
 
 test: $(INSTALLED)
 	$(BIN)/python -m pytest $(PYTEST)

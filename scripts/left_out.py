@@ -60,9 +60,9 @@ the highest Dice of the mean training mask, the nearest one, or a threshold. Jit
 difference of the outline's place over frames / sqrt 6, of the masks that `ehtseg analyse` keeps,
 and of the reference masks. Beats and their median interval: `ehtseg analyse` with the network's
 masks and with the reference masks, both read from the trace {TRACE}; the frame rate of eht_mbpt
-is unknown, so that its interval in frames is all that can be said. Five recordings of four
-laboratories are few: no interval over recordings can be given, and differences between two
-networks of one seed each cannot be told from chance."""
+is unknown, so that its interval in frames is all that can be said. Six recordings of four
+laboratories, three of them single pictures, are few: no interval over recordings can be given, and
+differences between two networks of one seed each cannot be told from chance."""
 Row = dict[str, Any]
 
 

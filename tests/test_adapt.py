@@ -362,7 +362,7 @@ def test_too_many_frames_and_taken_folders_are_refused(
 ) -> None:
     many = open_dataset([film])
     assert len(many) > MOST_FRAMES
-    with pytest.raises(UserError, match=r"1 to 20 .*--net unet --set fit\.start=/"):
+    with pytest.raises(UserError, match=r"1 to 20 .*--split blocks --net unet --set fit\.start=/"):
         adapt(many, start, tmp_path / "mine")
     (tmp_path / "taken").mkdir()
     (tmp_path / "taken" / "notes.txt").touch()

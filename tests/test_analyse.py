@@ -173,10 +173,21 @@ def test_without_a_frame_rate_times_are_in_frames(tmp_path: Path) -> None:
     assert "Effects of events" in said(result, "cannot_be_concluded")
 
 
-@pytest.mark.parametrize("count", [1, 2])
-def test_hardly_any_frame_is_still_told_of(tmp_path: Path, count: int) -> None:
+@pytest.mark.parametrize(
+    ("count", "why"), [(1, "1 frame is"), (2, "2 frames are"), (9, "9 frames")]
+)
+def test_hardly_any_frame_is_still_told_of_with_the_true_reason(
+    tmp_path: Path, count: int, why: str
+) -> None:
     frames, masks = beating(phases(count))
-    assert summary(one(tmp_path, frames, masks))["verdict"] == "cannot tell"
+    result = one(tmp_path, frames, masks)
+    assert summary(result)["verdict"] == "cannot tell"
+    assert result.folder is not None
+    page = (result.folder / "report.html").read_text()
+    for told in (said(result, "cannot_be_concluded"), said(result, "flags"), page):
+        assert why in told
+        assert "too few, 10 are needed" in told
+        assert "nine tenths" not in told
 
 
 def test_masks_of_another_size_are_refused(tmp_path: Path) -> None:
@@ -185,6 +196,19 @@ def test_masks_of_another_size_are_refused(tmp_path: Path) -> None:
     assert result.status == "failed"
     assert "128 x 72 px" in result.reason
     assert "128 x 70 px" in result.reason
+
+
+@pytest.mark.parametrize("pages", [30, 1])
+def test_one_masks_file_is_not_taken_for_several_recordings(tmp_path: Path, pages: int) -> None:
+    frames, masks = beating(phases(30))
+    films = [write_recording(tmp_path, name, frames, masks[:pages]) for name in ("a", "b")]
+    place = tmp_path / "masks" / "a.tif"
+    results = analyse(films, tmp_path / "out", masks=place, recipe=QUIET, facts=Facts(fps=20))
+    assert [result.status for result in results] == ["done", "failed"]
+    assert "masks named as b.tif" in results[1].reason
+    assert "b.tif or b/" in results[1].reason
+    (alone,) = analyse(films[1:], tmp_path / "out", masks=place, recipe=QUIET)
+    assert alone.status == "done"
 
 
 def test_a_network_or_masks_but_not_both(tmp_path: Path) -> None:
@@ -225,6 +249,7 @@ def test_a_network_sees_what_the_masks_show(tmp_path: Path) -> None:
     assert summary(result)["verdict"] == "beating"
     assert summary(result)["beats"] == 8
     assert "the network run" in (result.record or {})["masks_from"]
+    assert "no limit of doubt" in said(result, "notes")
     assert not list((tmp_path / "out").glob(".*")), "parts are deleted"
     again = analyse([source], tmp_path / "out", **told)
     assert again[0].status == "unchanged"

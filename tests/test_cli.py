@@ -49,10 +49,12 @@ def test_the_story_from_labelled_frames_to_masks(
     code, out, _ = ehtseg("check", data)
     assert code == 0
     assert "24" in out
-    run = tmp_path / "run"
+    assert "`ehtseg train` needs --split blocks" in out
+    run = tmp_path / "my run"
     code, out, _ = ehtseg("train", data, *TINY, *SET, "--out", run)
     assert code == 0
     assert "epoch 2/2" in out
+    assert f"ehtseg evaluate '{run}' {data}   or   ehtseg segment VIDEO -m '{run}'" in out
     code, out, _ = ehtseg("train", data, *TINY, *SET, "--out", run)
     assert "finished already" in out
     code, out, _ = ehtseg("evaluate", run, data, "--out", tmp_path / "scores")
@@ -69,9 +71,11 @@ def test_the_story_from_labelled_frames_to_masks(
     assert record["settings"]["precision"]
     code, out, _ = ehtseg("segment", video, "--model", run, "--out", tmp_path / "out")
     assert "skipped" in out
-    code, out, _ = ehtseg("frames", video, "--n", "4", "--out", tmp_path / "picked")
+    picked = tmp_path / "to paint"
+    code, out, _ = ehtseg("frames", video, "--n", "4", "--out", picked)
     assert code == 0
-    assert len(list((tmp_path / "picked" / "images").iterdir())) <= 4
+    assert f"ehtseg check '{picked}'" in out
+    assert len(list((picked / "images").iterdir())) <= 4
 
 
 def test_describe_says_what_is_transferred_and_what_is_fixed(ehtseg: Cli) -> None:

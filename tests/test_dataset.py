@@ -298,6 +298,26 @@ def test_check_tells_what_is_there(folder: Path) -> None:
         assert line in text, line
 
 
+def test_check_says_which_split_train_needs(folder: Path) -> None:
+    said = "`ehtseg train` needs --split blocks here"
+    assert not any("`ehtseg train` needs" in line for line in check([folder]).lines)
+    report = check([write_labelled(folder.parent / "film", {"film": 8})])
+    assert report.ok
+    assert [line.startswith(said) for line in report.lines if "`ehtseg train`" in line] == [True]
+
+
+def test_a_command_that_is_proposed_can_be_pasted(tmp_path: Path) -> None:
+    outer = tmp_path / "day 1"
+    folder = write_labelled(outer / "a film", {"film": 3})
+    assert f"Give the folders inside it:  '{folder}'" in fault(outer)
+    assert fault(folder / "masks").endswith(f"Give the folder that holds both:  '{folder}'")
+    for path in (folder / "masks").iterdir():
+        save(path, np.uint8([[1, 2, 3]]).repeat(32, 0))
+    with pytest.raises(UserError) as caught:
+        open_dataset([folder])
+    assert caught.value.cure.endswith(f"ehtseg check '{folder}'")
+
+
 @pytest.mark.parametrize(
     ("name", "frames", "recordings"),
     [

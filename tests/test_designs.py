@@ -23,6 +23,7 @@ ROWS_AND_SEEDS = {
     "controls": (11 + 29, 3),
     "dsb2018": (2 * 2 * 2 * 2, 5),
     "certainty": (2 * 2 * 2, 5),
+    "rates": (2 * 2 * 2, 3),
     "stages": (1 + 5 + 5, 3),
     "few-labels": (3 * 6, 3),
     "collapse": (2 * 2 * 2 * 2, 10),
@@ -43,6 +44,10 @@ def keys(name: str) -> set[str]:
 @pytest.mark.parametrize("scale", SCALES)
 def test_a_plan_has_each_row_with_each_seed_once(study: Study, scale: str) -> None:
     rows, seeds = ROWS_AND_SEEDS[study.name]
+    if scale not in study.scales:
+        with pytest.raises(UserError, match=r"a scale of rivals-time \(cpu\)"):
+            study.plan(scale)
+        return
     seeds = 1 if scale == "smoke" else seeds
     plan = study.plan(scale)
     assert len(plan) == rows * seeds
@@ -54,7 +59,7 @@ def test_a_plan_has_each_row_with_each_seed_once(study: Study, scale: str) -> No
 
 @every_study
 def test_recipes_can_be_built(study: Study) -> None:
-    for run in study.plan("smoke") + study.plan("cpu") + study.plan("paper"):
+    for run in (run for scale in study.scales for run in study.plan(scale)):
         recipe = run.recipe
         assert make_recipe(recipe.model_dump(mode="json")) == recipe
         known = (*FROM_SCRATCH, *ENCODERS, "unetpp:resnet50", "smp:Unet/resnet50")
@@ -165,6 +170,8 @@ def test_scales(scale: str, size: int, scratch: int, transferred: int) -> None:
 
 def test_scales_of_single_studies() -> None:
     assert {run.steps for run in STUDIES["dsb2018"].plan("cpu")} == {600}
+    shared = keys("rates") & keys("dsb2018")
+    assert len(shared) == 4 * 3, "the rows at the paper's rate are those of dsb2018"
     assert {run.recipe.data.size for run in collapse.plan("cpu")} == {64}
     assert {run.recipe.data.size for run in collapse.plan("paper")} == {256}
     with pytest.raises(UserError, match="smoke, cpu, paper"):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import shlex
 from pathlib import Path
 
 import numpy as np
@@ -14,9 +15,13 @@ from PIL import Image
 from conftest import shared, tissue_frame
 from ehtseg.jobs.frames import farthest_first, pick_frames, share_out, thumbnails
 from ehtseg.jobs.naming import unique_names
+from ehtseg.learning.adapt import adapt
 from ehtseg.reading.dataset import open_dataset
+from ehtseg.reading.splits import split_dataset
 from ehtseg.reading.video import open_video
+from ehtseg.recipe import DataRecipe, Recipe
 from ehtseg.records import UserError
+from ehtseg.seeing.run_folder import RunFolder
 from recordings import numbered, write_video
 
 
@@ -133,6 +138,35 @@ def test_with_masks_painted_it_is_a_dataset(tmp_path: Path) -> None:
     }
     assert {frame.recording for frame in dataset.frames} == {"a", "b"}
     assert open_video(tmp_path / "out").n_frames == 9
+
+
+def test_many_labels_of_one_film_can_be_trained_on_as_adapt_proposes(tmp_path: Path) -> None:
+    rng = np.random.default_rng(0)
+    unlike = [rng.integers(0, 255, (96, 96)).astype(np.uint8) for _ in range(30)]
+    write_video(tmp_path / "a.mkv", [frame for frame in unlike for _ in range(2)])
+    picks = pick_frames([tmp_path / "a.mkv"], 25, tmp_path / "out")
+    for pick in picks.frames:
+        Image.fromarray(np.eye(96, dtype=bool)).save(tmp_path / "out" / "masks" / pick.file)
+    dataset = open_dataset([tmp_path / "out"])
+    run = RunFolder(tmp_path / "a run", Recipe(), {})
+    with pytest.raises(UserError, match=r"1 to 20 .*, got 25\.") as caught:
+        adapt(dataset, run, tmp_path / "my net")
+    words = shlex.split(caught.value.cure.partition(":  ")[2])
+    assert words[:5] == [
+        "ehtseg",
+        "train",
+        str(tmp_path / "out"),
+        "--out",
+        str(tmp_path / "my net"),
+    ]
+    assert f"fit.start={run.path}" in words
+    data = DataRecipe.model_validate({"split": words[words.index("--split") + 1]})
+    sets = split_dataset(dataset, data, seed=0)
+    assert sets.train
+    assert sets.validation
+    assert sets.test
+    with pytest.raises(UserError, match="--split blocks"):
+        split_dataset(dataset, DataRecipe(), seed=0)
 
 
 def test_deep_recordings_are_written_in_their_one_scaling(tmp_path: Path) -> None:

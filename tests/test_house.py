@@ -5,10 +5,22 @@ from __future__ import annotations
 import ast
 import re
 import tomllib
+from dataclasses import fields
 from itertools import chain
 from pathlib import Path
 
 import pytest
+
+from ehtseg.jobs import results
+from ehtseg.jobs.analysis import FILES as ANALYSED
+from ehtseg.measuring.changes import Change
+from ehtseg.measuring.events import Effect
+from ehtseg.measuring.flow import FlowFrame
+from ehtseg.measuring.looks import Look
+from ehtseg.measuring.manifest import NEEDED, OPTIONAL
+from ehtseg.measuring.posts import PostFrame
+from ehtseg.measuring.shapes import FrameShape
+from ehtseg.reporting.how import HOW
 
 ROOT = Path(__file__).resolve().parents[1]
 SOURCE = ROOT / "src" / "ehtseg"
@@ -99,6 +111,18 @@ def test_the_readme_is_short_and_names_every_room() -> None:
     assert len(lines) <= 150
     rooms = [line.split()[0] for line in lines if re.match(r"  [a-z]+(/|\.py) ", line)]
     assert [room.removesuffix("/").removesuffix(".py") for room in rooms] == ORDER[:-1]
+
+
+def test_the_formats_name_every_file_and_column() -> None:
+    text = (ROOT / "docs" / "formats.md").read_text(encoding="utf-8")
+    assert len(text.splitlines()) <= 150
+    of_frames = [f.name for kind in (FrameShape, FlowFrame, Look, PostFrame) for f in fields(kind)]
+    of_times = [f.name for kind in (Effect, Change) for f in fields(kind)]
+    columns = {name.removesuffix("_px") for name in (*results.COLUMNS, *of_frames)}
+    columns |= {*of_times, *HOW, *NEEDED, *OPTIONAL} - {"name", "event", "notes", "force"}
+    said = set(re.findall(r"[\w.]+", text))
+    files = {*results.FILES, *ANALYSED}
+    assert {name for name in columns | files if not said & {name, f"{name}_px"}} == set()
 
 
 def test_exact_versions_stand_in_constraints_only() -> None:

@@ -71,6 +71,14 @@ def test_other_sizes_and_rates_are_refused(tmp_path: Path) -> None:
         join_videos([slow, fast])
 
 
+def test_what_holds_for_every_file_is_said_once(tmp_path: Path) -> None:
+    grey = [np.full((16, 16), value, np.uint8) for value in (10, 20)]
+    paths = [write_video(tmp_path / f"{name}.mkv", grey) for name in "abc"]
+    joined = join_videos(paths)
+    (said,) = (note for note in joined.notes if "playback" in note)
+    assert said.startswith("The frame rate, 25 fps")
+
+
 def test_without_a_rate_there_is_no_time(tmp_path: Path) -> None:
     joined = join_videos([stack(tmp_path / "a.tif", 50), stack(tmp_path / "b.tif", 100)])
     assert {frame.time_s for frame in joined.frames()} == {None}

@@ -263,7 +263,7 @@ def test_a_thinned_line_keeps_its_extremes() -> None:
 
 def test_the_batch_page_links_every_recording(tmp_path: Path) -> None:
     row = {"recording": EVIL, "verdict": "beating", "beats": 3, "rejected": 0}
-    row |= {"errors": 0, "warnings": 1, "beat_rate_bpm": 61.5}
+    row |= {"trace": EVIL, "errors": 0, "warnings": 1, "beat_rate_bpm": 61.5}
     record = {"summary": row, "cannot_be_concluded": ["a", "b"]}
     write_batch([("a b#c", record)], tmp_path)
     page = Page((tmp_path / "index.html").read_text())
@@ -271,6 +271,27 @@ def test_the_batch_page_links_every_recording(tmp_path: Path) -> None:
     assert page.addresses == ["a%20b%23c/report.html"]
     assert "61.5" in (tmp_path / "index.html").read_text()
     assert read(tmp_path / "summary.csv")[0]["beat_rate_bpm"] == "61.5"
+
+
+@pytest.mark.parametrize(
+    ("traces", "differ"),
+    [
+        (("contraction_um", "area_mm2"), True),
+        (("contraction_um", "contraction_px"), False),
+        (("extent_px", ""), False),
+    ],
+)
+def test_the_batch_page_says_where_amplitudes_are_of_different_traces(
+    tmp_path: Path, traces: tuple[str, ...], differ: bool
+) -> None:
+    rest = {"verdict": "beating", "beats": 3, "rejected": 0, "errors": 0, "warnings": 0}
+    rows = [{"recording": str(n), "trace": trace, **rest} for n, trace in enumerate(traces)]
+    records = [(row["recording"], {"summary": row, "cannot_be_concluded": []}) for row in rows]
+    write_batch(records, tmp_path)
+    page = (tmp_path / "index.html").read_text().replace("<wbr>", "")
+    assert all(f"<td>{trace}</td>" in page for trace in traces)
+    assert ("different traces" in page) == differ
+    assert ("(area, contraction)" in page) == differ
 
 
 def test_inline_json_cannot_end_its_element() -> None:

@@ -101,7 +101,10 @@ def test_a_video_becomes_masks_movies_figure_table_and_record(
     (result,) = segment(
         [video], run, tmp_path / "out", um_per_px=2.0, progress=lambda d, n: ticks.append((d, n))
     )
-    assert (result.status, result.n_frames, result.notes) == ("done", 10, ())
+    assert (result.status, result.n_frames) == ("done", 10)
+    playback, unlimited = result.notes
+    assert "20 fps, is that of the file's playback" in playback
+    assert "no limit of doubt" in unlimited
     folder = tmp_path / "out" / "tissue"
     assert result.folder == folder
     assert {path.name for path in folder.iterdir()} == set(FILES)

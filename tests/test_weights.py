@@ -237,6 +237,38 @@ def test_nothing_found_names_all_four_roads(
         assert "\n" not in said
 
 
+def test_a_silent_file_that_is_the_pinned_one_to_the_byte_is_known_by_its_pin(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "model.safetensors"  # as the hub names every file
+    save_file(made_up("resnet50"), path, {"format": "pt"})
+    pin = HubFile("timm/resnet50.tv_in1k", "0123456789" * 4, sha256_of(path))
+    monkeypatch.setitem(hub.PINS, "resnet50", pin)
+    given = find_weights("resnet50", path)
+    assert (given.road, given.card.variant, given.card.weights_sha256) == (
+        "--weights",
+        "timm",
+        pin.sha256,
+    )
+    assert given.card.source == f"{pin.repository}@{pin.revision}"
+    with pytest.raises(UserError, match="got weights of resnet50"):
+        find_weights("vgg16", path)
+    (tmp_path / "a.safetensors").write_bytes(b"no header")
+    monkeypatch.setenv("EHTSEG_WEIGHTS", str(tmp_path))
+    assert find_weights("resnet50").path == path
+    path.rename(tmp_path / "resnet50.tv_in1k.safetensors")
+    assert find_weights("resnet50").card == given.card
+    with pytest.raises(UserError, match="holds no file of vgg16"):
+        find_weights("vgg16")
+
+
+def test_files_that_say_what_they_are_are_not_hashed_to_find_a_pin(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("ehtseg.nets.weights.pin_of", pytest.fail)
+    assert find_weights("efficientnet_lite0", LITE0).path == LITE0
+
+
 @pytest.fixture
 def served(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[HubFile]:
     """A hub on this machine with one silent ResNet-50 file, as timm's files are."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from pathlib import Path
 from typing import Annotated
 
@@ -13,7 +14,7 @@ from ehtseg.doors.options import Folders, Fps, Model, Out, Recording, Scale, Vid
 def frames(
     videos: Videos,
     out: Out,
-    n: Annotated[int, typer.Option(help="How many frames, over all videos.")] = 50,
+    n: Annotated[int, typer.Option(help="Frames, over all videos; adapt takes 1 to 20.")] = 50,
     model: Annotated[
         Path | None,
         typer.Option("--model", "-m", help="A run folder, or: shipped. What it is unsure about."),
@@ -37,7 +38,8 @@ def frames(
     for note in picked.notes:
         say(note)
     say(f"{len(picked)} frames stand in {out / 'images'}.")
-    say(f"Paint a mask of the same name for each into {out / 'masks'}, then: ehtseg check {out}")
+    then = f"ehtseg check {shlex.quote(str(out))}"
+    say(f"Paint a mask of the same name for each into {out / 'masks'}, then: {then}")
 
 
 def check(folders: Folders, recording: Recording = None) -> None:
@@ -57,7 +59,11 @@ def check(folders: Folders, recording: Recording = None) -> None:
 def adapt(
     video: Annotated[Path, typer.Argument(help="One video, TIFF stack or image folder.")],
     labels: Annotated[
-        list[Path], typer.Option("--labels", help="1 to 20 labelled frames of it (repeatable).")
+        list[Path],
+        typer.Option(
+            "--labels",
+            help="A folder with images/ and masks/: 1 to 20 labelled frames of it (repeatable).",
+        ),
     ],
     out: Out,
     model: Model = None,
@@ -71,4 +77,5 @@ def adapt(
         adapted = adapt_run(video, labels, out, model, tick)
     for line in told(adapted):
         say(line)
-    say(f"The run folder is {out}. Next: ehtseg segment {video} -m {out} -o OUT")
+    then = shlex.join(["ehtseg", "segment", str(video), "-m", str(out), "-o", "OUT"])
+    say(f"The run folder is {out}. Next: {then}")

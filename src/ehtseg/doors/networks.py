@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -84,7 +85,8 @@ def train(
     with bar("steps") as tick:
         run = train_net(dataset, decided, out, tell=say, tick=tick)
     say(f"The run folder is {run.path}; threshold {run.threshold:.2f}, chosen on validation.")
-    say(f"Next: ehtseg evaluate {run.path} {folders[0]}   or   ehtseg segment VIDEO -m {run.path}")
+    path, folder = (shlex.quote(str(place)) for place in (run.path, folders[0]))
+    say(f"Next: ehtseg evaluate {path} {folder}   or   ehtseg segment VIDEO -m {path}")
 
 
 def evaluate(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from pathlib import Path
 from typing import Annotated
 
@@ -41,7 +42,8 @@ def export_nnunet(
     with bar("frames") as tick:
         folder = export(dataset, divided, out, others=others, size=size, name=name, progress=tick)
     say(f"nnU-Net's raw dataset is {folder}, the split {folder / 'splits_final.json'}.")
-    say(f"Next: ehtseg nnunet {folder} {' '.join(map(str, folders))} --venv VENV --out OUT")
+    places = shlex.join(map(str, [folder, *folders]))
+    say(f"Next: ehtseg nnunet {places} --venv VENV --out OUT")
 
 
 def nnunet(

@@ -40,8 +40,11 @@ Model = Annotated[
 RawMasks = Annotated[
     bool, typer.Option("--raw-masks", help="Masks as the network gives them: nothing filled.")
 ]
-Fps = Annotated[float | None, typer.Option(help="Frames a second, where the file does not say.")]
-Scale = Annotated[float | None, typer.Option("--um-per-px", help="Micrometres a pixel.")]
+Fps = Annotated[float | None, typer.Option(help="Frames a second; overrules what the file says.")]
+Scale = Annotated[
+    float | None,
+    typer.Option("--um-per-px", help="Micrometres a pixel; overrules what the file says."),
+]
 
 Events = Annotated[
     list[str] | None, typer.Option("--event", help='"00:12:30 isoprenaline 1 uM" (repeatable).')

@@ -26,7 +26,7 @@ class CheckReport:
 
     @property
     def ok(self) -> bool:
-        """Whether `ehtseg train` would take the folders."""
+        """Whether every file can be used; which --split `ehtseg train` needs, `lines` say."""
         return not self.problems
 
 
@@ -45,7 +45,7 @@ def check(folders: Sequence[Path], recording: str | None = None) -> CheckReport:
         lines += _listed("sizes", _counted(f"{x.shape[1]} x {x.shape[0]} px" for x in looks))
         lines += _listed("images", _counted(f"{x.dtype}, {_colours(x)}" for x in looks))
         lines += _tissue(looks)
-        lines += _listed("splits", _splits(dataset))
+        lines += _splits(dataset)
     lines += _listed("notes", list(dataset.notes))
     return CheckReport(tuple(lines), found.problems)
 
@@ -74,17 +74,22 @@ def _tissue(looks: Sequence[Inspected]) -> list[str]:
 
 
 def _splits(dataset: Dataset) -> list[str]:
-    """What each way to split would give with the default shares, or why it cannot."""
-    lines = []
+    """What each way to split gives with the default shares, or why it cannot; which is needed."""
+    lines, possible = [], []
     for how in ("recording", "blocks", "random"):
         try:
             split = split_dataset(dataset, DataRecipe.model_validate({"split": how}), seed=0)
         except UserError as fault:
             lines.append(f"{how}: not possible. {fault}")
         else:
+            possible.append(how)
             lines.append(f"{how}: {split.report[0].partition(': ')[2]}")
             lines += [f"{how}: {warning}" for warning in split.warnings]
-    return lines
+    usual = DataRecipe().split
+    needed = (
+        f"`ehtseg train` needs --split {possible[0]} here: {usual}, its default, is not possible"
+    )
+    return [*_listed("splits", lines), *([] if usual in possible else [needed])]
 
 
 def _counted(kinds: Iterable[str]) -> list[str]:

@@ -56,9 +56,8 @@ def conclude(
     events: Sequence[Event] = (),
 ) -> Conclusion:
     """Choose a trace, find its beats, measure them, and raise every flag."""
-    many = len(traces.time_s) > 2
-    choice = choose_trace(traces, recipe.trace) if many else None
-    flags = quality.flags_of(traces, choice) if many else []
+    choice = choose_trace(traces, recipe.trace)
+    flags = quality.flags_of(traces, choice)
     if choice is None:
         return Conclusion(traces, clock, None, None, Meaning(), (), (), tuple(flags), Course())
     signal, meaning = as_shortening(choice, traces)

@@ -28,7 +28,7 @@ from ehtseg.records import Array, Frame, UserError
 from ehtseg.seeing import render
 from ehtseg.seeing.clean import Cleaned, Tidied, as_it_is, clean
 from ehtseg.seeing.engines import NamedEngine
-from ehtseg.seeing.familiar import Doubts
+from ehtseg.seeing.familiar import NO_LIMIT, Doubts
 from ehtseg.seeing.machine import machine_facts
 from ehtseg.seeing.outputs import NOMINAL_FPS, folder_written_whole, mask_stack, movie, write_png
 from ehtseg.seeing.predict import certainty
@@ -108,7 +108,7 @@ def write_results(means: Means, source: Path, folder: Path, progress: Progress) 
         with closing(means.look(video.frames(), doubts)) as seen:
             tally = _write_frames(beside, video, means, seen, progress)
         _check_seen(video)
-        tally.doubt = doubts.warning() if doubts else None
+        tally.doubt = doubts.warning() if doubts else NO_LIMIT
         picture = render.figure(tally.image, tally.mask, video.um_per_px)
         write_png(beside / "figure.png", picture, render.DOTS_PER_INCH, means.stamp)
         record = {"written_by": WRITER, "source": described, **_record(means, video, tally)}
@@ -134,7 +134,7 @@ class _Tally:
     n_frames: int = 0
     without_tissue: int = 0
     tidied: Tidied = field(default_factory=Tidied)
-    doubt: str | None = None  # what has to be said of a recording unlike the training
+    doubt: str | None = None  # what there is to say on whether it is unlike the training
     shown: int = 0  # the frame of the figure: the last of number 1, 2, 4, 8, ... with tissue
     image: Array = field(default_factory=lambda: np.zeros((1, 1), np.uint8))
     mask: Array = field(default_factory=lambda: np.zeros((1, 1), bool))

@@ -15,6 +15,7 @@ from ehtseg.reading.mask_stream import masks_of, open_masks, paired
 from ehtseg.reading.video import Video
 from ehtseg.records import Array, Frame
 from ehtseg.seeing.clean import Cleaned, Tidied, clean
+from ehtseg.seeing.familiar import NO_LIMIT
 from ehtseg.seeing.variants import Variant, Way, of_one_network
 
 Pairs = Iterator[tuple[Frame, Array]]  # frames, each with its mask (bool) or probabilities
@@ -80,7 +81,7 @@ def by_network(means: Means) -> Sight:
             yield from _counted(means.look(frames, doubts), tidied)
 
         def notes() -> list[str]:
-            doubt = doubts.warning() if doubts else None
+            doubt = doubts.warning() if doubts else NO_LIMIT
             return [*tidied.notes(), *steady_notes(settings), *([doubt] if doubt else [])]
 
         def columns() -> dict[str, Array]:

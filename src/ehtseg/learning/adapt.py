@@ -13,6 +13,7 @@ there, and above `doubt_limit` a recording is called unfamiliar (seeing/familiar
 from __future__ import annotations
 
 import math
+import shlex
 import shutil
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -29,6 +30,7 @@ from ehtseg.learning.scores import (
 )
 from ehtseg.learning.train import started, train
 from ehtseg.learning.training import Tick, Training, pairs
+from ehtseg.nets.smp_net import SMP
 from ehtseg.reading.dataset import Dataset
 from ehtseg.reading.splits import all_train
 from ehtseg.recipe import FROM_SCRATCH, Recipe, make_recipe, write_recipe
@@ -74,13 +76,17 @@ class Judged:
 
 
 def adapt_recipe(start: RunFolder) -> Recipe:
-    """The recipe of an adaptation: the network of `start`, its decoder trained for a short time."""
-    scratch = start.recipe.net.name in FROM_SCRATCH
+    """The recipe of an adaptation: the network of `start`, its decoder trained for a short time.
+
+    A network without an encoder of ours to freeze is trained whole.
+    """
+    name = start.recipe.net.name
+    whole = name in FROM_SCRATCH or name.startswith(SMP)
     return make_recipe(
         start.recipe.model_dump(),
         {
             "data": {"augment": "weak", "n_train": None, "counts": None, "balance": "frames"},
-            "net": {"freeze": 0 if scratch else "all", "freeze_mode": "inference"},
+            "net": {"freeze": 0 if whole else "all", "freeze_mode": "inference"},
             "fit": {
                 "start": _place(start),
                 "loss": "bce+dice",
@@ -257,12 +263,13 @@ def _record(adapted: Adapted, start: RunFolder, threshold: float) -> RunFolder:
 
 def _check(dataset: Dataset, start: RunFolder, out: Path) -> None:
     if len(dataset) > MOST_FRAMES:
-        folders = " ".join(str(folder) for folder in dataset.folders)
-        decided = f"--net {start.recipe.net.name} --set fit.start={_place(start)}"
+        folders = shlex.join(map(str, dataset.folders))
+        start_from = shlex.quote(f"fit.start={_place(start)}")
+        decided = f"--split blocks --net {start.recipe.net.name} --set {start_from}"
         raise UserError(
             f"1 to {MOST_FRAMES} labelled frames to adapt to one film",
             str(len(dataset)),
-            f"With so many, train:  ehtseg train {folders} --out {out} {decided}",
+            f"With so many, train:  ehtseg train {folders} --out {shlex.quote(str(out))} {decided}",
         )
     if not out.exists() or (out.is_dir() and not any(out.iterdir())):
         return

@@ -6,6 +6,7 @@ folder is called today. What is scored and written: score_sheets.py.
 
 from __future__ import annotations
 
+import shlex
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
@@ -140,12 +141,12 @@ def _indices(run: RunFolder, dataset: Dataset, sets: Sequence[str], split: str) 
         return list(range(len(dataset)))
     wanted = {content(key) for key in run.facts["split"][split]}
     found = [i for i, frame in enumerate(dataset.frames) if content(frame.key) in wanted]
-    where = " ".join(str(folder) for folder in dataset.folders)
+    path, where = shlex.quote(str(run.path)), shlex.join(map(str, dataset.folders))
     if not wanted:
         raise UserError(
             f"a {split} set in the run {run.path}",
             "none: its split left no frames for it",
-            f"Score all frames of other data:  ehtseg evaluate {run.path} FOLDER --split all",
+            f"Score all frames of other data:  ehtseg evaluate {path} FOLDER --split all",
         )
     missing = len(wanted - {content(dataset.frames[i].key) for i in found})
     if missing:
@@ -154,7 +155,7 @@ def _indices(run: RunFolder, dataset: Dataset, sets: Sequence[str], split: str) 
             f"{missing} of them missing or changed",
             f"Give the folders of the training ({', '.join(run.facts['data'])}); or score every "
             f"frame of a folder that it was never trained on:  "
-            f"ehtseg evaluate {run.path} {where} --split all",
+            f"ehtseg evaluate {path} {where} --split all",
         )
     return found
 

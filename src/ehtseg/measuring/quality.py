@@ -15,7 +15,14 @@ import numpy as np
 from scipy import ndimage
 
 from ehtseg.measuring.looks import BLOCK_PX
-from ehtseg.measuring.traces import WORTHY_SNR, Choice, Traces, swing, without_slow_line
+from ehtseg.measuring.traces import (
+    FEWEST_FRAMES,
+    WORTHY_SNR,
+    Choice,
+    Traces,
+    swing,
+    without_slow_line,
+)
 from ehtseg.records import Array
 
 MUCH = 0.1  # share of frames from which a defect of frames is an error, not a warning
@@ -273,13 +280,25 @@ def flags_of(traces: Traces, choice: Choice | None) -> list[Flag]:
         found += [compression(columns["unchanged"], columns["blockiness"], repeats)]
     found += [dropped_frames(traces.time_s), doubled_frames(repeats, traces.time_s)]
     if choice is None:
-        reason = "No trace has values in nine tenths of the frames: nothing can be said of beats."
+        reason = f"Nothing can be said of beats: {why_no_trace(len(traces.time_s))}."
         found += [Flag("no_trace", "error", reason)]
     else:
         step_s = float(np.median(np.diff(traces.time_s)))
         found += [weak_signal(choice), disagreement(choice, step_s)]
         found += [drift(choice.signal, traces.time_s)]
     return [flag for flag in found if flag]
+
+
+def why_no_trace(n_frames: int) -> str:
+    """Why no trace of a recording can be chosen.
+
+    >>> why_no_trace(9)
+    '9 frames are too few, 10 are needed'
+    """
+    if n_frames < FEWEST_FRAMES:
+        frames = "1 frame is" if n_frames == 1 else f"{n_frames} frames are"
+        return f"{frames} too few, {FEWEST_FRAMES} are needed"
+    return "no trace has values in nine tenths of the frames"
 
 
 def _of_frames(code: str, hit_T: Array, doubt: str, worst: Severity = "error") -> Flag | None:

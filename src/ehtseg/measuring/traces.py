@@ -18,6 +18,7 @@ from ehtseg.records import Array, UserError
 
 BLOCK_S = 10.0  # a slow line is drawn through medians of blocks of this length
 BLOCK_FRAMES = 10  # at least so many a block, or the line would be the trace itself
+FEWEST_FRAMES = 10  # of a trace that beats can be read from
 WORTHY_SNR = 5.0  # below, a trace is hardly more than noise
 SLACK_S = 0.5  # two traces are compared at lags up to this
 DIGITS = 1e-6  # of the largest value: single precision through sums
@@ -280,7 +281,7 @@ def _turned_up(traces: Traces) -> dict[str, tuple[Array, Array]]:
     """Traces that may be chosen: name -> (contraction up, the same without its slow line)."""
     found = {}
     for name, values in traces.columns.items():
-        enough = len(values) >= 10 and np.isfinite(values).mean() >= 0.9
+        enough = len(values) >= FEWEST_FRAMES and np.isfinite(values).mean() >= 0.9
         if stem(name) in SIGNS and enough:
             turned = SIGNS[stem(name)] * values
             found[name] = turned, without_slow_line(turned, traces.time_s)

@@ -91,6 +91,12 @@ PINS: dict[str, HubFile] = {
 }
 
 
+def pin_of(path: Path) -> HubFile | None:
+    """The pin that a file fulfils to the byte, whatever its name; None for any other file."""
+    found = sha256_of(path)
+    return next((pin for pin in PINS.values() if pin.sha256 == found), None)
+
+
 def fetched(file: HubFile) -> Path:
     """Where the file is kept on this machine.
 

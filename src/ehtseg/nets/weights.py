@@ -1,7 +1,8 @@
 """Where ImageNet weights are looked for: four roads, the first that leads to a file is taken.
 
 (1) --weights FILE, or hub:OWNER/NAME@REVISION#SHA256; (2) the folder EHTSEG_WEIGHTS; (3) the file
-bundled with the package; (4) the model hub, pinned to a revision and a hash (`hub.PINS`).
+bundled with the package; (4) the model hub, pinned to a revision and a hash (`hub.PINS`). A file
+of the first two roads that says nothing of itself is known where it is, to the byte, a pinned one.
 """
 
 from __future__ import annotations
@@ -9,10 +10,11 @@ from __future__ import annotations
 import os
 import re
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
 
 from ehtseg.nets.encoders import Architecture, Card, architecture
-from ehtseg.nets.hub import PINS, HubFile, fetch, fetched
+from ehtseg.nets.hub import PINS, HubFile, fetch, fetched, pin_of
 from ehtseg.nets.weights_file import read_card, read_facts
 from ehtseg.records import UserError
 
@@ -47,8 +49,9 @@ def find_weights(
     """
     entry = architecture(name)
     path, road, pin = _road(entry, None if weights is None else str(weights), download)
-    card = read_card(path, entry, pin)
-    return WeightsFile(path, road, card)
+    if pin is None and not read_facts(path):
+        pin = pin_of(path)
+    return WeightsFile(path, road, read_card(path, entry, pin))
 
 
 def _road(
@@ -79,12 +82,14 @@ def _given(weights: str, download: bool) -> tuple[Path, str, HubFile | None]:
 
 
 def _in_folder(folder: Path, arch: str) -> Path | None:
-    """The first file, by name, that says it is of this architecture; else one named after it."""
+    """The first file, by name, that says it is of this architecture; else one named after it;
+    else the one that is pinned for it, whatever its name."""
     files = sorted(folder.glob("*.safetensors"))
     saying = [path for path in files if _said_arch(path) == arch]
     silent = [path for path in files if _said_arch(path) is None]
     named = [path for path in silent if re.match(rf"{re.escape(arch)}([._-]|$)", path.stem)]
-    return next(iter(saying + named), None)
+    pinned = (path for path in silent if arch in PINS and pin_of(path) == PINS[arch])
+    return next(chain(saying, named, pinned), None)
 
 
 def _said_arch(path: Path) -> str | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import partial
@@ -190,7 +191,7 @@ def _unreadable(path: Path, reason: str) -> UserError:
         f"a video ({', '.join(sorted(FORMATS))}) that can be decoded",
         f"{reason}: {path}, {_content(path)}",
         "Copy the file again or export it again; if it plays elsewhere, convert it:  "
-        f"ffmpeg -i {path.name} -c:v ffv1 converted.mkv",
+        f"ffmpeg -i {shlex.quote(str(path))} -c:v ffv1 converted.mkv",
     )
 
 

@@ -73,9 +73,16 @@ class Joined:
 
     @property
     def notes(self) -> tuple[str, ...]:
-        """How the files follow each other, then what is to be known of each."""
-        own = [f"{part.path.name}: {note}" for part in self.parts for note in part.notes]
-        return (*self.joins, *own)
+        """How the files follow each other, then what is to be known of all and of each."""
+        first, *others = (part.notes for part in self.parts)
+        common = [note for note in first if all(note in other for other in others)]
+        own = [
+            f"{part.path.name}: {note}"
+            for part in self.parts
+            for note in part.notes
+            if note not in common
+        ]
+        return (*self.joins, *common, *own)
 
     def frames(self) -> Iterator[Frame]:
         """All frames in order of time, counted through, with times from the first file's start."""

@@ -92,7 +92,8 @@ def masks_of(source: Path, place: Path, alone: bool = True) -> Path:
     """Where at or below `place` the masks of a recording stand.
 
     What is called as the recording comes first; what has no name of its own (masks.tif, masks/,
-    or the images of the folder itself) counts only where the recording is `alone`.
+    or the images of the folder itself) and a file of another name count only where the recording
+    is `alone`.
 
     Raises: UserError where nothing fits.
     """
@@ -100,8 +101,15 @@ def masks_of(source: Path, place: Path, alone: bool = True) -> Path:
     own = [place / name / "masks.tif", place / name / "masks", place / name]
     own += [place / f"{name}{suffix}" for suffix in sorted(TIFF_SUFFIXES)]
     nameless = [place, place / "masks.tif", place / "masks"]
-    if place.is_file():
+    if place.is_file() and (alone or place.stem == name):
         return place
+    if place.is_file():
+        raise UserError(
+            f"masks named as {source.name}, where there are several recordings",
+            f"one file for all of them, {place}",
+            f"Give --masks a folder that holds a TIFF or a folder of masks named as each, here "
+            f"{name}.tif or {name}/.",
+        )
     for path in own + nameless if alone else own:
         if path.is_file() or (path.is_dir() and with_suffix(path, IMAGE_SUFFIXES)):
             return path

@@ -18,6 +18,7 @@ from __future__ import annotations
 import hashlib
 import json
 import re
+import shlex
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -159,9 +160,9 @@ def _absent(folder: Path) -> UserError | None:
         return None
     inside = sorted(path.parent for path in folder.glob("*/images"))
     if inside:
-        cure = f"Give the folders inside it:  {' '.join(map(str, inside[:6]))}"
+        cure = f"Give the folders inside it:  {shlex.join(map(str, inside[:6]))}"
     elif folder.name in ("images", "masks") and _absent(folder.parent) is None:
-        cure = f"Give the folder that holds both:  {folder.parent}"
+        cure = f"Give the folder that holds both:  {shlex.quote(str(folder.parent))}"
     return UserError(f"{folder}/images and {folder}/masks", f"no {' and no '.join(lacking)}", cure)
 
 
@@ -177,7 +178,7 @@ def _read_meta(path: Path, problems: list[UserError]) -> _Meta:
     except (OSError, ValueError) as error:
         reason = str(error)
     cure = "Correct it, or take it away and name the recording with --recording."
-    problems.append(UserError(f"a meta.json as the README describes at {path}", reason, cure))
+    problems.append(UserError(f"a meta.json as docs/formats.md describes at {path}", reason, cure))
     return _Meta()
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
-from ehtseg.reading.calibration import decide_fps, decide_um_per_px, describe_times
+from ehtseg.reading.calibration import Decision, decide_fps, decide_um_per_px, describe_times
 from ehtseg.reading.containers import FORMATS, open_container
 from ehtseg.reading.folders import image_files, natural_order, open_folder, with_suffix
 from ehtseg.reading.intensity import Look, as_image, decide_look, sampled_indices, thinned
@@ -123,6 +123,7 @@ def open_alike(
 def _video(raw: Raw, look: Look, fps: float | None, um_per_px: float | None) -> Video:
     rate = decide_fps(fps, raw.fps, raw.times_s)
     size = decide_um_per_px(um_per_px, raw.um_per_px)
+    notes = (*raw.notes, *rate.notes, *_time_notes(raw, fps), *size.notes)
     return Video(
         path=raw.path,
         height=raw.height,
@@ -132,7 +133,7 @@ def _video(raw: Raw, look: Look, fps: float | None, um_per_px: float | None) -> 
         fps_source=rate.source,
         um_per_px=size.value,
         um_per_px_source=size.source,
-        notes=(*raw.notes, *rate.notes, *_time_notes(raw, fps), *size.notes),
+        notes=(*notes, *_playback_note(raw, rate, fps)),
         _raw=raw,
         _look=look,
         _counts_time=fps is not None,
@@ -252,6 +253,16 @@ def _time_notes(raw: Raw, given: float | None) -> tuple[str, ...]:
     if notes and given is not None:
         return (*notes, f"Times are frame number / {given:g}, as the user gave the rate.")
     return notes
+
+
+def _playback_note(raw: Raw, rate: Decision, given: float | None) -> tuple[str, ...]:
+    """A video file tells how fast it plays, and not how fast it was recorded."""
+    if given is not None or rate.value is None or raw.path.suffix.lower() not in FORMATS:
+        return ()
+    return (
+        f"The frame rate, {rate.value:.5g} fps, is that of the file's playback; if the recording's "
+        "was another, give --fps.",
+    )
 
 
 def _findings(came: int, indexed: int, damage: str) -> tuple[str, ...]:

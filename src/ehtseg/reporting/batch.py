@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from ehtseg.measuring.traces import stem
 from ehtseg.records import written_whole
 from ehtseg.reporting.page import templates
 from ehtseg.reporting.plate import Plate, dose_rows, hill_row, plate_rows, write_plate_tables
@@ -41,6 +42,7 @@ def write_batch(records: Records, out: Path, plate: Plate | None = None) -> None
     context = {
         "records": records,
         "columns": told_of(records),
+        "traces": traces_of(records),
         "plate": plate,
         "pictures": pictures,
         "well_rows": _shown_wells(plate) if plate else [],
@@ -57,6 +59,12 @@ def told_of(records: Records) -> list[str]:
     """The parameters that a batch's page shows: those of `HEADLINES` that some recording has."""
     present = {name for _, record in records for name in record["summary"]}
     return [name for name in HEADLINES if name in present]
+
+
+def traces_of(records: Records) -> list[str]:
+    """The traces that the recordings were read from, each once, without its unit."""
+    chosen = [record["summary"]["trace"] for _, record in records]
+    return sorted({stem(name) for name in chosen if name})
 
 
 def _shown_wells(plate: Plate) -> list[dict[str, Any]]:

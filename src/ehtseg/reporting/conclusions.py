@@ -9,7 +9,7 @@ import numpy as np
 
 from ehtseg.measuring.beats import BeatFinding
 from ehtseg.measuring.events import Event, outside
-from ehtseg.measuring.quality import FEWEST_BEATS, MASK_TRACES, Flag
+from ehtseg.measuring.quality import FEWEST_BEATS, MASK_TRACES, Flag, why_no_trace
 from ehtseg.measuring.traces import Choice, Traces
 from ehtseg.reporting.report import Clock
 
@@ -40,7 +40,7 @@ def cannot_conclude(
     `effects` are the rows of effects.csv.
     """
     return (
-        *_not_of_beats(clock, finding),
+        *_not_of_beats(traces, clock, finding),
         *_not_of_units(traces, clock),
         *_not_of_shapes(traces, one_mask),
         *(flag.reason for flag in flags if flag.code in DOUBTFUL),
@@ -72,9 +72,9 @@ def _can(
         yield "Times in frames, and ratios of times: they need no frame rate."
 
 
-def _not_of_beats(clock: Clock, finding: BeatFinding | None) -> Iterator[str]:
+def _not_of_beats(traces: Traces, clock: Clock, finding: BeatFinding | None) -> Iterator[str]:
     if finding is None:
-        yield "Whether the tissue beats: no trace has values in nine tenths of the frames."
+        yield f"Whether the tissue beats: {why_no_trace(len(traces.time_s))}."
         return
     number = len(finding.accepted)
     if finding.verdict == "cannot tell":

@@ -18,6 +18,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined, select_autoescap
 from markupsafe import Markup, escape
 from PIL import Image
 
+from ehtseg.measuring.quality import why_no_trace
 from ehtseg.records import Array
 from ehtseg.reporting.conclusions import measured_by
 from ehtseg.reporting.figures import label, relaxed_level, thinned
@@ -48,6 +49,7 @@ def write_page(report: Report, path: Path) -> None:
         "parameter_columns": list(report.parameters[0]) if report.parameters else [],
         "measured_by": measured_by(report.choice.name) if report.choice else "",
         "label": label(report.choice.name) if report.choice else "",
+        "why_no_trace": why_no_trace(len(report.traces.time_s)),
         "movie": report.movie,
     }
     path.write_text(page.render(context), encoding="utf-8")

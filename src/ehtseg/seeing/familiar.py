@@ -28,6 +28,11 @@ SIDE_PX = 256  # ... where the picture has so many pixels squared
 RIM_PX = 4  # on either side of the outline that does not count
 LEAST_SHARE = 0.02  # of the picture that must be there, inside and outside, to compare
 
+NO_LIMIT = (
+    "The network has no limit of doubt (a training sets none), so it will not say that a recording "
+    "is of another kind."
+)
+
 
 @dataclass(frozen=True, slots=True)
 class Signs:

@@ -6,6 +6,7 @@ its verdicts in run.json. A way without a good verdict is never taken by itself.
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -116,7 +117,7 @@ def start(way: Way, run: RunFolder, device: str) -> NamedEngine:
         raise UserError(
             f"an 8-bit export in {run.path}",
             "none",
-            f"Run: ehtseg export {run.path} --format openvino --int8 --frames VIDEO",
+            f"Run: {_command(run)} --format openvino --int8 --frames VIDEO",
         )
     if model is None:
         model = (openvino_graph if way.engine == "openvino" else onnx_graph)(run.net())
@@ -143,7 +144,7 @@ def exported(run: RunFolder, name: str) -> Path | None:
         raise UserError(
             f"the weights of {run.path} that its exports were made from",
             f"another file as {run.weights_file.name}",
-            f"Copy the run folder again, or run `ehtseg export {run.path}` again.",
+            f"Copy the run folder again, or run `{_command(run)}` again.",
         )
     folder = run.path / "exports" / name
     for file, sha256 in told["files"].items():
@@ -151,9 +152,13 @@ def exported(run: RunFolder, name: str) -> Path | None:
             raise UserError(
                 f"the export that {run.path}/run.json describes",
                 f"no such file as {folder / file}, or another one",
-                f"Run `ehtseg export {run.path}` again.",
+                f"Run `{_command(run)}` again.",
             )
     return folder / GRAPH_FILES[name]
+
+
+def _command(run: RunFolder) -> str:
+    return f"ehtseg export {shlex.quote(str(run.path))}"
 
 
 def engine_choice(device: str) -> Choice:

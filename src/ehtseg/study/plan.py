@@ -116,6 +116,7 @@ class Study:
     profile: Literal["paper", "modern"] = "paper"
     decisions: Decisions = field(default_factory=dict)  # of all rows; a level wins over them
     at: Mapping[str, Decisions] = field(default_factory=dict)  # by scale; they win over levels
+    scales: tuple[str, ...] = tuple(SCALES)  # at which it means what it says
 
     @property
     def command(self) -> str:
@@ -127,9 +128,9 @@ class Study:
 
         Raises: UserError for a scale that is none.
         """
-        if scale not in SCALES:
-            known = ", ".join(SCALES)
-            raise UserError(f"a scale ({known})", f"{scale!r}", "Choose one of these.")
+        if scale not in self.scales:
+            known = ", ".join(self.scales)
+            raise UserError(f"a scale of {self.name} ({known})", f"{scale!r}", "Choose one of it.")
         seeds = min(self.seeds, SCALES[scale].seeds or self.seeds)
         return tuple(self._run(row, seed, scale) for seed in range(seeds) for row in self.rows)
 

@@ -37,7 +37,9 @@ CONFOUNDED = (
     "In the paper's table the networks with pretrained layers also differ from the U-Net trained "
     "from scratch in the number of epochs and, as the table is rebuilt here, in depth, width and "
     "batch norm. C1 to C3 therefore ask for the same architecture from random weights, as in the "
-    "studies controls and dsb2018."
+    "studies controls and dsb2018. All train by Adam at the paper's constant rate of 0.001, which "
+    "is high for layers that are trained on from ImageNet weights: the study rates asks how much "
+    "of a result is the rate."
 )
 
 

@@ -84,6 +84,7 @@ def in_equal_time(study: Study) -> Study:
         "The largest have hardly begun to learn.",
         cost=f"{3 * len(level)} runs, about 3 hours",
         rows=tuple(level.values()),
+        scales=("cpu",),  # at which the steps were timed
         contrasts=tuple((level[a], level[b]) for a, b in pairs if a in level and b in level),
     )
 
