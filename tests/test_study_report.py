@@ -254,6 +254,7 @@ def test_a_row_below_the_threshold_is_told_to_be(tmp_path: Path) -> None:
     (said,) = (p for p in points(document) if p.startswith(OHW))
     assert "of 2 rows 2 beat a copied mask, but not the threshold." in said
     (scores,) = (t for t in document.each(Table) if t.name == "scores_eht_ohw_all")
+    assert [line.shown[1] for line in scores.lines] == ["3", "3", "–", "–", "–"], "trainings"
     assert scores.lines[0].values["minus_threshold"] == pytest.approx(FILM[OHW] - 0.85)
 
 

@@ -112,7 +112,8 @@ def _score_table(
         if tables["Dice"] is not None:
             lines.append(_score_line(opponent, tables, None, "opponent"))
     columns = (
-        "row", *scores, "minus mean mask", "minus nearest mask", "minus threshold", "shown",
+        "row", "trainings", *scores, "minus mean mask", "minus nearest mask", "minus threshold",
+        "shown",
     )  # fmt: skip
     what = "Rows run from random weights, for want of ImageNet weights" if apart else "Scores"
     words = (columns[-1],)
@@ -122,11 +123,13 @@ def _score_table(
 def _score_line(
     name: str, tables: dict[str, Table | None], held: Standing | None, tone: Tone
 ) -> Line:
-    cells = [
+    dice_US = tables["Dice"].values if tables["Dice"] else np.empty((0, 0))
+    cells = [NONE if tone == "opponent" else str(dice_US.shape[1])]
+    cells += [
         score_cell(scores) if column in ("Dice", "IoU") else short_cell(scores, column)
         for column, scores in tables.items()
     ]
-    values: dict[str, object] = {"row": name}
+    values: dict[str, object] = {"row": name, "trainings": dice_US.shape[1]}
     for column, scores in tables.items():
         values |= values_of(scores, column)
     if held is None:
