@@ -187,12 +187,9 @@ def _family(
 
 def _line(found: Found, pair: Pair, each: Contrast, chosen: Contrast | None) -> Line:
     sentence = say_contrast(each, *pair, found.unit)
-    numbers = (
-        _number(each.sd_units),
-        _number(each.sd_seeds),
-        each.test,
-        *map(_p, (each.p, each.p_holm)),
-    )
+    judged = verdict(each) != "one training"
+    tested = (each.test, _p(each.p), _p(each.p_holm)) if judged else (NONE,) * 3
+    numbers = (_number(each.sd_units), _number(each.sd_seeds), *tested)
     at_chosen = say_gap(chosen) if chosen else NONE
     shown = (sentence, f"{each.difference.estimate:+.4f}", at_chosen, *numbers)
     values = {
