@@ -246,14 +246,14 @@ def test_rows_differ_in_network_and_recipe_and_in_nothing_else() -> None:
 
 
 def test_equal_time_gives_each_network_the_steps_that_its_price_allows() -> None:
-    """Rates of training, images a second, as `ehtseg prices rivals` measured them on one day."""
-    rates = {"ResNet-50": 26.2, "U-Net": 102, "UNeXt": 217, "nnU-Net": 9.48, "Med-NCA": 8.78}
+    """Milliseconds of a training step, as `scripts/equal_time.py` measured them on one day."""
+    steps_ms = {"ResNet-50": 578, "U-Net": 147, "UNeXt-S": 67, "nnU-Net": 1592, "Med-NCA": 1882}
     plan = STUDIES["rivals-time"].plan("cpu")
     ours = {run.key for run in STUDIES["rivals"].plan("cpu") if run.row.startswith("ResNet-50")}
     for run in plan:
         name = run.row.split(", ")[0]
-        if name in rates and "16 channels" not in run.row:
-            assert run.steps / rates[name] == pytest.approx(180 / rates["ResNet-50"], rel=0.11)
+        if name in steps_ms and "16 channels" not in run.row:
+            assert run.steps * steps_ms[name] == pytest.approx(180 * 578, rel=0.11)
         assert (run.key in ours) == (name == "ResNet-50" and COMMON in run.row), "ours is shared"
 
 
