@@ -221,7 +221,7 @@ def test_without_rows_or_opponents_nothing_is_said_to_be_beaten(tmp_path: Path) 
     lost = {("U-Net, focal", seed): ("failed", "why") for seed in range(3)}
     for name, story, wanted in (
         ("none", Story(study, constant(FILM), lost=lost), "no planned row has scores here"),
-        ("alone", Story(study, constant(FILM), baselines=""), "1 have no opponent with scores"),
+        ("alone", Story(study, constant(FILM), baselines=""), "1 had no opponent with scores"),
     ):
         found = seen(story, tmp_path / name)
         with in_style():
@@ -510,7 +510,7 @@ def test_the_page_is_sound_and_needs_nothing_else(written: Path) -> None:
     assert [a for a in page.addresses if not a.startswith(("#s", "data:image/svg+xml;"))] == []
     assert not re.search(r"https?://", text)
     assert "&lt;script&gt;alert(1)" in text
-    assert "of 3 rows 3 have shown nothing" in text
+    assert "of 3 rows 3 showed nothing" in text
     assert "TransUNet and DS-TransUNet load ImageNet encoders" in text
 
 

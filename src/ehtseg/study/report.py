@@ -35,10 +35,10 @@ from ehtseg.study.verdicts import Claim, claims, unseen
 
 STANDINGS: dict[Shown, str] = {
     "more than opponents": "beat every copied training mask and a threshold without a network",
-    "not told from opponents": "lie above them by no more than chance may do",
+    "not told from opponents": "lay above them by no more than chance may do",
     "no more than a threshold": "beat a copied mask, but not the threshold",
-    "nothing": "have shown nothing, for a copied training mask is as good",
-    "no opponent was scored": "have no opponent with scores",
+    "nothing": "showed nothing, for a copied training mask is as good",
+    "no opponent was scored": "had no opponent with scores",
 }
 HOW = (
     "One epoch is one pass over the training images that the scale asks for; the headline is the "
