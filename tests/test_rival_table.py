@@ -100,12 +100,16 @@ def short(folder: Path) -> list[str]:
 
 
 def test_the_first_line_names_who_is_ahead_across_recordings(folder: Path) -> None:
-    from_imagenet, from_random, chance, *_ = short(folder)
+    from_imagenet, recommended, from_random, chance, *_ = short(folder)
     assert from_imagenet == (
         "Across 3 recordings never trained on, smp U-Net on ResNet-50, ImageNet, common recipe is "
         "ahead among rows from ImageNet weights (3 of 3 have scores): its mean Dice lies 0.0500 "
         "(0.0500 to 0.0500) above our ResNet-50 from the same start, not distinguishable with 3 "
         "recordings. The best of several, picked afterwards, looks better than it is."
+    )
+    assert recommended == (
+        "Recommended across recordings: our ResNet-50 still, because the lead of smp U-Net on "
+        "ResNet-50, ImageNet, common recipe is not told from chance."
     )
     assert "UNeXt, random, common recipe is ahead among rows from random weights" in from_random
     assert chance.startswith("What chance does: the smp U-Net on ResNet-50 is our ResNet-50")
@@ -118,9 +122,31 @@ def test_our_network_is_named_where_it_is_ahead(tmp_path: Path) -> None:
         STUDIES["rivals-dsb2018"],
         lambda row, seed, place, image: 0.8 + 0.1 * row.startswith("ResNet-50") + 0.01 * image,
     )
-    ours, *_ = short(story.write(tmp_path / "rivals-dsb2018"))
+    ours, recommended, *_ = short(story.write(tmp_path / "rivals-dsb2018"))
+    assert recommended == "Recommended across recordings: our ResNet-50."
     assert ours.startswith("Across 6 images never trained on, our ResNet-50 is ahead")
     assert "0.1000 (0.1000 to 0.1000) above the next, " in ours
+
+
+def test_a_rival_that_is_told_from_ours_is_recommended_with_its_price(tmp_path: Path) -> None:
+    source = np.random.default_rng(0)
+    noise = {(seed, image): source.normal() for seed in range(3) for image in range(40)}
+
+    def dice(row: str, seed: int, place: str, image: int) -> float:
+        return 0.8 + 0.1 * row.startswith("U-Net++ on") + 0.01 * noise[seed, image]
+
+    story = Story(STUDIES["rivals-dsb2018"], dice, images=40)
+    folder = story.write(tmp_path / "rivals-dsb2018")
+    rows = {"ResNet-50, ImageNet, common recipe": 30.0,
+            "U-Net++ on ResNet-50, ImageNet, common recipe": 10.0}  # fmt: skip
+    write_prices(
+        [replace(PRICE, row=row, train_images_per_s=rate) for row, rate in rows.items()], folder
+    )
+    _, recommended, *_ = short(folder)
+    assert recommended == (
+        "Recommended across recordings: U-Net++ on ResNet-50, ImageNet, common recipe. It trains "
+        "at 1 / 3 of our rate."
+    )
 
 
 def test_rivals_carried_out_in_part_are_reported_as_far_as_they_are(tmp_path: Path) -> None:
@@ -142,7 +168,7 @@ def test_rivals_carried_out_in_part_are_reported_as_far_as_they_are(tmp_path: Pa
     assert len(found.missing()) == 69 - len(found.done["key"])
     assert {each.status for each in found.missing()} == {"failed", "not run"}
     said = short(folder)
-    assert "(12 of 20 have scores)" in said[1]
+    assert "(12 of 20 have scores)" in said[2]
     assert any(each.startswith("In part: ") for each in said)
     for each in late:
         assert f"{each}, random, common recipe" in page, "it is listed"

@@ -88,7 +88,7 @@ def document_of(found: Found, folder: Path) -> Document:
     """Everything that is told of a study; `folder` may hold example pictures."""
     judged, is_about_collapse = claims(found), found.study.name == "collapse"
     sections = [
-        _short(found, judged),
+        _short(found, judged, folder),
         *paper_section(found),
         *rival_sections(found, folder),
         *level_sections(found),
@@ -108,7 +108,7 @@ def document_of(found: Found, folder: Path) -> Document:
     return Document(found.study.question, subtitle, tuple(sections))
 
 
-def _short(found: Found, judged: tuple[Claim, ...]) -> Section:
+def _short(found: Found, judged: tuple[Claim, ...], folder: Path) -> Section:
     """The answer in a few sentences, with what was expected."""
     before = (
         f"Asked: {found.study.outcome}.",
@@ -125,7 +125,7 @@ def _short(found: Found, judged: tuple[Claim, ...]) -> Section:
             f"{len(found.stand_ins)} rows ran from random weights, because ImageNet weights could "
             "not be had; they are labelled, stand apart and answer nothing about transfer."
         )
-    lists = (rivals_ahead(found), before, tuple(said))
+    lists = (rivals_ahead(found, folder), before, tuple(said))
     return Section("In short", tuple(Points(each) for each in lists if each))
 
 

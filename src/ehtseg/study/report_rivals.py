@@ -3,24 +3,22 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
-from dataclasses import replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from itertools import groupby
 from pathlib import Path
 
 from ehtseg.reporting.document import Block, Line, Points, Section, table
 from ehtseg.study.found import Found
 from ehtseg.study.levels import label
-from ehtseg.study.prices import read_prices
+from ehtseg.study.prices import Price, read_prices
 from ehtseg.study.published import NOT_FOLLOWED
 from ehtseg.study.report_cells import NONE, slug
 from ehtseg.study.report_contrasts import contrasts_at
 from ehtseg.study.rival_table import RivalRow, rival_table
 from ehtseg.study.rivals import COMMON
 from ehtseg.study.significance import MARGIN
-from ehtseg.study.statistics import (
-    verdict,
-)
+from ehtseg.study.statistics import Contrast, verdict
 from ehtseg.study.verdicts import unseen
 from ehtseg.study.words import say_interval
 
@@ -73,16 +71,22 @@ def _unseen_first(found: Found) -> list[str]:
     return sorted(found.places, key=found.is_own)
 
 
-def rivals_ahead(found: Found) -> tuple[str, ...]:
+def rivals_ahead(found: Found, folder: Path) -> tuple[str, ...]:
     """Who is ahead across all that no training has seen, apart for each start; ImageNet first.
 
     Networks are held against our own, recording by recording (or image by image), because scores
-    of different places are never averaged. Empty for other studies.
+    of different places are never averaged. Then what is recommended: a rival only where its lead
+    is told from chance. Empty for other studies.
     """
     if not is_of_rivals(found):
         return ()
-    leaders = (_ahead(found, start, words) for start, words in STARTS.items())
-    return (*leaders, *_chance(found))
+    prices, said = read_prices(folder), []
+    for start, words in STARTS.items():
+        lead = _lead(found, start)
+        said.append(_ahead(found, start, words, lead))
+        if lead and start == "ImageNet":
+            said.append(_recommended(lead, prices))
+    return (*said, *_chance(found))
 
 
 def _chance(found: Found) -> tuple[str, ...]:
@@ -96,16 +100,47 @@ def _chance(found: Found) -> tuple[str, ...]:
     )
 
 
-def _ahead(found: Found, start: str, words: str) -> str:
+@dataclass(frozen=True, slots=True)
+class _Lead:
+    """The best row of a start beside ours of the same start."""
+
+    best: str
+    ours: str
+    gap: Contrast
+
+
+def _lead(found: Found, start: str) -> _Lead | None:
     planned = [row for row in found.study.rows if row[1] == start]
     ours = next(label(row) for row in planned if row[0] == OURS and row[2] == COMMON)
     tables = {label(row): found.together(label(row), unseen(found)) for row in planned}
-    ran = sum(each is not None for each in tables.values())
-    about = f"rows from {words} ({ran} of {len(planned)} have scores)"
     leads = contrasts_at(tables, [(row, ours) for row in tables if row != ours])
     if not leads:
+        return None
+    (best, _), gap = max(leads.items(), key=lambda item: item[1].difference.estimate)
+    return _Lead(best, ours, gap)
+
+
+def _recommended(lead: _Lead, prices: Mapping[str, Price]) -> str:
+    """What to take from ImageNet weights, and what the leader costs."""
+    rates = [prices[row].train_images_per_s for row in (lead.ours, lead.best) if row in prices]
+    price = f" It trains at 1 / {rates[0] / rates[1]:.2g} of our rate." if len(rates) == 2 else ""
+    if verdict(lead.gap) == "higher":
+        return f"Recommended across recordings: {lead.best}.{price}"
+    return (
+        f"Recommended across recordings: our {OURS} still, because the lead of {lead.best} is not "
+        f"told from chance.{price}"
+        if lead.gap.difference.estimate > 0
+        else f"Recommended across recordings: our {OURS}."
+    )
+
+
+def _ahead(found: Found, start: str, words: str, leading: _Lead | None) -> str:
+    planned = [label(row) for row in found.study.rows if row[1] == start]
+    ran = sum(found.together(row, unseen(found)) is not None for row in planned)
+    about = f"rows from {words} ({ran} of {len(planned)} have scores)"
+    if leading is None:
         return f"Nobody is ahead yet among {about}."
-    (best, _), lead = max(leads.items(), key=lambda item: item[1].difference.estimate)
+    best, lead = leading.best, leading.gap
     gap, unit = lead.difference, f"{found.unit}{'' if lead.units == 1 else 's'}"
     first, second = best, f"our {OURS} from the same start"
     if gap.estimate <= 0:
