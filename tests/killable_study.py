@@ -66,7 +66,8 @@ def tables_of(entry: Entry) -> Tables:
 def work_in(out: Path) -> Work:
     """The order of a study whose rows are those of table1."""
     entries = tuple(Entry(run.row, run.key[:16], run) for run in table1.plan("cpu")[:11])
-    facts = {"study": "table1", "scale": "cpu", "data": {}, "made_with": {"torch": "2"}}
+    facts = {"study": "table1", "scale": "cpu", "data": {}, "weights": {},
+             "made_with": {"torch": "2"}}  # fmt: skip
     return Work(Order(table1, "cpu", out, out), facts, entries, entries)
 
 

@@ -473,7 +473,7 @@ def test_prices_may_be_measured_before_the_first_run(data: Path, tmp_path: Path)
 def test_without_imagenet_weights_a_run_starts_from_random_ones_or_is_skipped(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr("ehtseg.study.entries._found", lambda net: net.name != "vgg16")
+    monkeypatch.setattr("ehtseg.study.entries._looked_up", lambda net: (None, net.name != "vgg16"))
     plan = {run.row: run for run in find_study("controls").plan("smoke")}
     run, why = startable(plan["VGG-16, focal, frozen"])
     assert (run.row, why) == ("VGG-16, focal, frozen (random weights)", "")
@@ -582,7 +582,9 @@ def test_the_command_shows_the_plan_and_leaves_nothing(
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    monkeypatch.setattr("ehtseg.study.entries._found", lambda net: net.name == "resnet50")
+    monkeypatch.setattr(
+        "ehtseg.study.entries._looked_up", lambda net: (None, net.name == "resnet50")
+    )
     command = ("table1", "--data", films, "--out", tmp_path / "x", "--scale", "smoke")
     assert ehtseg(monkeypatch, *command, "--plan") == 0
     said = capsys.readouterr().out
