@@ -457,6 +457,24 @@ def test_the_cost_is_measured_and_added_up(
     assert predict(short, Crew(), pytest.fail) == {}, "not worth measuring"
 
 
+def test_some_rows_first_and_the_rest_later_give_the_same_bytes(
+    finished: Path, data: Path, tmp_path: Path, inline: None
+) -> None:
+    order = Order(TINY, "cpu", data, tmp_path / "tiny", share=tmp_path / "none", rows=("FOCAL",))
+    ticks: list[tuple[int, int]] = []
+    run_study(look_at(order), Crew(), tick=lambda *tick: ticks.append(tick))
+    runs = read_results(order.out).runs
+    assert set(runs["row"]) == {"baselines", "U-Net, focal"}
+    assert ticks[-1] == (3, 3)
+    assert not look_at(order).left, "nothing more is asked for"
+    everything = replace(order, rows=())
+    assert {entry.row for entry in look_at(everything).left} == {"U-Net, BCE"}
+    run_study(look_at(everything), Crew())
+    assert tables(order.out) == tables(finished)
+    with pytest.raises(UserError, match="'Dice'.*\n?.*U-Net, BCE; U-Net, focal"):
+        look_at(replace(order, rows=("BCE", "Dice")))
+
+
 def test_prices_may_be_measured_before_the_first_run(data: Path, tmp_path: Path) -> None:
     out = tmp_path / "tiny"
     out.mkdir()

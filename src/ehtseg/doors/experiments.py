@@ -26,6 +26,9 @@ def study(
     share: Annotated[
         Path | None, typer.Option(help="A folder of studies whose runs count; else that of --out.")
     ] = None,
+    rows: Annotated[
+        list[str] | None, typer.Option(help="Now only rows with this in their names; repeatable.")
+    ] = None,
     retry: Annotated[bool, typer.Option("--retry", help="Try again what failed.")] = False,
     keep: Annotated[bool, typer.Option("--keep", help="Keep the run folders.")] = False,
     report: Annotated[bool, typer.Option("--report", help="Only write the report again.")] = False,
@@ -43,7 +46,7 @@ def study(
     if data is None:
         raise UserError("--data", "none", "Give the folder that holds the labelled folders.")
     order = Order(
-        find_study(name), scale, data, out, weights_folder, share=share, retry=retry, keep=keep
+        find_study(name), scale, data, out, weights_folder, share, retry, keep, tuple(rows or ())
     )
     crew = Crew(workers_of(workers, scheduler), scheduler)
     work = look_at(order)

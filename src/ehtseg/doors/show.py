@@ -211,7 +211,10 @@ def show_plan(work: Work, seconds: Mapping[str, float], workers: int, total_s: f
     table(f"{order.study.name} at the scale {order.scale}: {order.study.question}", columns, rows)
     for name in work.facts["random_instead"]:
         say(f"No ImageNet weights of {name} were found: it starts from random ones.", "yellow")
-    counted = f"{len(left)} of {len({entry.key for entry in work.entries})} tasks are left"
+    asked = {entry.key for entry in work.entries if order.asks_for(entry)}
+    counted = f"{len(left)} of {len(asked)} tasks are left"
+    if order.rows:
+        counted += f" in the rows with {' or '.join(order.rows)}"
     if seconds:
         counted += f"; about {lasting(total_s)} with {workers} worker processes"
     say(f"{counted}.")

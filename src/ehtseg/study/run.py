@@ -55,6 +55,12 @@ class Order:
     share: Path | None = None  # the folder whose studies lend their runs; None: that of `out`
     retry: bool = False  # try again what has failed
     keep: bool = False  # the run folders, with their weights
+    rows: tuple[str, ...] = ()  # only rows whose names hold one of these texts; none: every row
+
+    def asks_for(self, entry: Entry) -> bool:
+        """Whether an entry is of a row that is asked for; the baselines always are."""
+        row = entry.row.casefold()
+        return entry.row == BASELINES or not self.rows or any(s.casefold() in row for s in self.rows)
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,7 +100,8 @@ def find_study(name: str) -> Study:
 def look_at(order: Order) -> Work:
     """Plan a study and see what is there of it; nothing is written.
 
-    Raises: UserError for folders that are missing, and for an `out` that holds something else.
+    Raises: UserError for folders that are missing, for an `out` that holds something else, and
+    where no row has a name that was asked for.
     """
     folders = (*order.study.data.train, *(place.folder for place in order.study.data.score))
     check_folders(dict.fromkeys(folders), order.data)
@@ -103,7 +110,24 @@ def look_at(order: Order) -> Work:
     facts = facts_of(order, plan)
     check_identity(order.out, facts)
     entries = entries_of(plan, order.data)
-    return Work(order, facts, entries, tuple(_opened_ledger(order, entries).left()))
+    check_rows(order, entries)
+    left = filter(order.asks_for, _opened_ledger(order, entries).left())
+    return Work(order, facts, entries, tuple(left))
+
+
+def check_rows(order: Order, entries: Sequence[Entry]) -> None:
+    """See that each text asked for is in the name of a row.
+
+    Raises: UserError with the rows that there are.
+    """
+    rows = list(dict.fromkeys(entry.row for entry in entries if entry.row != BASELINES))
+    for text in order.rows:
+        if not any(text.casefold() in row.casefold() for row in rows):
+            raise UserError(
+                f"in --rows a part of the name of a row of {order.study.name}",
+                f"{text!r}",
+                f"Its rows: {'; '.join(rows)}.",
+            )
 
 
 def facts_of(order: Order, plan: Sequence[Run]) -> dict[str, Any]:
@@ -203,8 +227,8 @@ def run_study(
         ledger.save()
         for key, status in ledger.status.items():
             ledger.clear(key, keep or status != "done")
-        left = ledger.left()
-        total = len({entry.key for entry in work.entries})
+        left = [entry for entry in ledger.left() if order.asks_for(entry)]
+        total = len({entry.key for entry in work.entries if order.asks_for(entry)})
         for done, ended in enumerate(perform([*map(work.task, left)], partial(once, job), crew), 1):
             _settle(ledger, ended.task.entry, ended.error, order, tell)
             tick(total - len(left) + done, total)
