@@ -471,7 +471,7 @@ def test_some_rows_first_and_the_rest_later_give_the_same_bytes(
     assert {entry.row for entry in look_at(everything).left} == {"U-Net, BCE"}
     run_study(look_at(everything), Crew())
     assert tables(order.out) == tables(finished)
-    with pytest.raises(UserError, match="'Dice'.*\n?.*U-Net, BCE; U-Net, focal"):
+    with pytest.raises(UserError, match=r"'Dice'.*\n?.*U-Net, BCE; U-Net, focal"):
         look_at(replace(order, rows=("BCE", "Dice")))
 
 

@@ -59,8 +59,9 @@ class Order:
 
     def asks_for(self, entry: Entry) -> bool:
         """Whether an entry is of a row that is asked for; the baselines always are."""
-        row = entry.row.casefold()
-        return entry.row == BASELINES or not self.rows or any(s.casefold() in row for s in self.rows)
+        if entry.row == BASELINES or not self.rows:
+            return True
+        return any(text.casefold() in entry.row.casefold() for text in self.rows)
 
 
 @dataclass(frozen=True, slots=True)
