@@ -25,7 +25,15 @@ from ehtseg.study.intervals import (
     t_interval,
     wilson,
 )
-from ehtseg.study.significance import equality_p, holm, paired_p, power, tail_p, units_needed
+from ehtseg.study.significance import (
+    crossed_p,
+    equality_p,
+    holm,
+    paired_p,
+    power,
+    tail_p,
+    units_needed,
+)
 from ehtseg.study.statistics import (
     Contrast,
     Table,
@@ -67,6 +75,12 @@ def restless(source: np.random.Generator, units: int, seeds: int) -> Array:
     """Trainings that differ by as much as the mean of units is uncertain; alone, none."""
     shared = 0.05 / math.sqrt(units) * math.sqrt(seeds) * source.normal(size=(1, seeds))
     return normal(source, units, seeds) + shared * (seeds > 1)
+
+
+def mixed(source: np.random.Generator, units: int, seeds: int) -> Array:
+    """Trainings that differ, each in its own images: the rest is far above units and trainings."""
+    rest = 0.2 / math.sqrt(units) * source.normal(size=(1, seeds)) * (seeds > 1)
+    return normal(source, units, seeds) + rest + 0.2 * source.normal(size=(units, seeds))
 
 
 def table(values_US: Array) -> Table:
@@ -168,23 +182,13 @@ def test_what_trainings_share_widens_the_interval(units: int) -> None:
     values, shared = normal(rng(2), units, 3), np.array([-0.02, 0.0, 0.02])
     level = values - values.mean(axis=0)
     alone, found = interval(level.mean(axis=1, keepdims=True)), interval(level + shared)
-    beside = stats.t.ppf(0.975, 2) * math.sqrt(seeds_variance(level + shared))
-    assert beside == pytest.approx(stats.t.ppf(0.975, 2) * 0.02 / math.sqrt(3), rel=0.1)
+    beside = stats.t.ppf(0.975, 2) * 0.02 / math.sqrt(3)
+    assert seeds_variance(level + shared) == pytest.approx(0.02**2 / 3)
     assert found.estimate - found.low == pytest.approx(
         math.hypot(alone.estimate - alone.low, beside)
     )
     assert math.isnan(seeds_variance(values[:, :1]))
     assert math.isnan(seeds_variance(values[:1]))
-
-
-def test_the_part_of_trainings_is_that_of_an_analysis_of_variance() -> None:
-    """Over many tables its mean is the variance that was put in."""
-    source = rng(5)
-    tables = [
-        source.normal(size=(8, 1)) + 3 * source.normal(size=(1, 4)) + source.normal(size=(8, 4))
-        for _ in range(2_000)
-    ]
-    assert np.mean([seeds_variance(each) for each in tables]) == pytest.approx(9 / 4, rel=0.05)
 
 
 def test_bootstrap_is_the_same_each_time() -> None:
@@ -224,22 +228,38 @@ def covered(draw: Population, units: int, seeds: int, times: int) -> float:
     return float(np.mean([TRUTH in interval(draw(source, units, seeds)) for _ in range(times)]))
 
 
-@pytest.mark.parametrize("draw", [normal, restless])
+@pytest.mark.parametrize("draw", [normal, restless, mixed])
 @pytest.mark.parametrize("units", [6, 20, 100])
 def test_coverage_at_a_glance(units: int, draw: Population) -> None:
-    assert 0.91 <= covered(draw, units, 3, 200) <= 0.995
+    assert covered(draw, units, 3, 200) >= 0.91
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize(
-    ("units", "seeds", "draw"),
-    [
-        *product([6, 20, 100], [1, 3, 5], [normal, skewed]),
-        *product([6, 20, 100], [2, 3, 5], [restless]),
-    ],
+    ("units", "seeds", "draw"), [*product([6, 20, 100], [1, 3, 5], [normal, skewed])]
 )
 def test_coverage(units: int, seeds: int, draw: Population) -> None:
     assert 0.92 <= covered(draw, units, seeds, 1_000) <= 0.98
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("units", "seeds", "draw"), [*product([6, 20, 100], [2, 3, 5], [restless, mixed])]
+)
+def test_trainings_that_differ_make_intervals_wide_rather_than_narrow(
+    units: int, seeds: int, draw: Population
+) -> None:
+    assert covered(draw, units, seeds, 1_000) >= 0.935
+
+
+@pytest.mark.parametrize("seeds", [2, 3, 5])
+@pytest.mark.parametrize("draw", [restless, mixed])
+def test_a_corrected_p_is_as_rare_as_it_says(draw: Population, seeds: int) -> None:
+    """Of two equal rows; 12 contrasts share an error of 5 %, so that one has 0.4 %."""
+    source = rng(seeds)
+    found = [crossed_p(draw(source, 100, seeds) - TRUTH)[1] for _ in range(400)]
+    assert np.mean(np.array(found) < 0.05) <= 0.08
+    assert np.mean(np.array(found) < 0.05 / 12) <= 0.0125
 
 
 # --- tests ------------------------------------------------------------------------------------
@@ -283,7 +303,7 @@ def test_the_level_of_a_tail_is_that_of_its_bound(units: int) -> None:
     """At 2.5 % the bound lies where the interval of few units ends."""
     values = 0.03 * rng(units).normal(size=(units, 3)) + np.array([0.0, 0.02, 0.05])
     of_units = t_interval(values.mean(axis=1))
-    beside = stats.t.ppf(0.975, 2) * math.sqrt(seeds_variance(values))
+    beside = stats.t.ppf(0.975, 2) * values.mean(axis=0).std(ddof=1) / math.sqrt(3)
     half = math.hypot(of_units.high - of_units.estimate, beside)
     assert tail_p(values, half) == pytest.approx(0.025)
     assert tail_p(values, -half) == pytest.approx(0.975)

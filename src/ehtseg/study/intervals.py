@@ -45,12 +45,12 @@ class Interval:
 def interval(values_US: Array) -> Interval:
     """The interval of the mean over units and trainings.
 
-    Over units it is Student's t below 20 units and the bootstrap from 20 up. What trainings have
-    in common, for all units at once, is added to each side in squares: two to five of them are too
-    few to resample. One training gives no such part; the caller says so.
+    Over units it is Student's t below 20 units and the bootstrap from 20 up; Student's t over
+    trainings, too few to resample, is added to each side in squares. One training gives no such
+    part; the caller says so.
 
     Source: Howe 1974, J Am Stat Assoc 69:789 (limits of a sum, added in squares). Coverage is
-    simulated in tests/test_statistics.py.
+    simulated (decision 23): 95 to 98 % where images and trainings add up, more where they do not.
 
     >>> found = interval(np.array([[0.5], [1.0], [0.75]]))
     >>> round(found.low, 2), found.estimate, round(found.high, 2), found.method
@@ -67,19 +67,15 @@ def interval(values_US: Array) -> Interval:
 
 
 def seeds_variance(values_US: Array) -> float:
-    """What differences between trainings, alike for all units, add to the variance of the mean.
+    """Variance of the mean over trainings, from their own means; NaN from one unit or one seed.
 
-    Two-way analysis of variance with one value a cell: the mean square of seeds less that of the
-    rest, over U S, at least 0. NaN from one unit or one seed.
+    What is neither of units nor of trainings is in it, and in the variance over units as well.
+    To count it once would need its own estimate, which leaves 0 too often where it is large.
     """
-    n_units, n_seeds = values_US.shape
-    if min(n_units, n_seeds) < 2:
+    if min(values_US.shape) < 2:
         return math.nan
     means_S = values_US.mean(axis=0)
-    rest_US = values_US - values_US.mean(axis=1, keepdims=True) - means_S + values_US.mean()
-    rest: float = float((rest_US**2).sum()) / ((n_units - 1) * (n_seeds - 1)) / n_units
-    between = float(means_S.var(ddof=1)) - rest
-    return max(0.0, between) / len(means_S)
+    return float(means_S.var(ddof=1)) / len(means_S)
 
 
 def t_interval(means_U: Array) -> Interval:

@@ -38,6 +38,17 @@ def paired_p(differences_U: Array) -> tuple[str, float]:
     return "Wilcoxon", float(stats.wilcoxon(differences_U).pvalue)
 
 
+def crossed_p(differences_US: Array) -> tuple[str, float]:
+    """Name and two-sided p of the paired test over units, and over trainings where several are.
+
+    `paired_p` holds for these trainings; p is at least that of the interval, which counts both.
+    """
+    test, p = paired_p(differences_US.mean(axis=1))
+    if math.isnan(seeds_variance(differences_US)):
+        return test, p
+    return test, max(p, 2 * tail_p(differences_US, abs(float(differences_US.mean()))))
+
+
 def holm(p_values: Sequence[float]) -> Array:
     """p-values corrected for having been tested together. Source: Holm 1979, Scand J Stat 6:65.
 

@@ -18,7 +18,7 @@ import numpy as np
 from ehtseg.learning.scores import Counts, Score, dice
 from ehtseg.records import Array
 from ehtseg.study.intervals import Interval, interval, seeds_variance
-from ehtseg.study.significance import ALPHA, equality_p, holm, paired_p, tail_p, units_needed
+from ehtseg.study.significance import ALPHA, crossed_p, equality_p, holm, units_needed
 
 Verdict = Literal["higher", "lower", "equal", "open", "one training"]
 
@@ -52,7 +52,7 @@ class Contrast:
     seeds: int
     sd_units: float  # of the differences between units; NaN from one unit
     sd_seeds: float  # of the differences between seeds; NaN from one seed
-    error_seeds: float  # what they add to the standard error of the difference; NaN if unknown
+    error_seeds: float  # standard error of the difference over seeds; NaN if unknown
     test: str
     p: float
     p_holm: float  # p corrected for the family it was tested in; p itself where there is none
@@ -127,25 +127,19 @@ def difference(first: Table, second: Table) -> Table:
 def contrast(first: Table, second: Table) -> Contrast:
     """Compare two rows: interval, paired test, test of equality, units that would be needed.
 
-    The paired test is one of units, with these trainings; where trainings differ by more than
-    units explain, p is at least that of the interval, which counts both.
-
     Raises: ValueError where they have no unit and seed in common.
     """
     gaps_US = difference(first, second).values
     means_U, means_S = gaps_US.mean(axis=1), gaps_US.mean(axis=0)
     sd_units = float(means_U.std(ddof=1)) if len(means_U) > 1 else math.nan
-    test, p = paired_p(means_U)
-    mean, between_seeds = float(means_U.mean()), seeds_variance(gaps_US)
-    if between_seeds > 0:
-        p = max(p, 2 * tail_p(gaps_US, abs(mean)))
+    mean, (test, p) = float(means_U.mean()), crossed_p(gaps_US)
     return Contrast(
         difference=interval(gaps_US),
         units=len(means_U),
         seeds=len(means_S),
         sd_units=sd_units,
         sd_seeds=float(means_S.std(ddof=1)) if len(means_S) > 1 else math.nan,
-        error_seeds=math.sqrt(between_seeds),
+        error_seeds=math.sqrt(seeds_variance(gaps_US)),
         test=test,
         p=p,
         p_holm=p,
