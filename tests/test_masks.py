@@ -3,20 +3,23 @@
 from __future__ import annotations
 
 import os
+import struct
 import subprocess
 import sys
+import zlib
 from collections.abc import Callable
 from pathlib import Path
 
 import cv2
+import imagecodecs
 import numpy as np
 import pytest
 import tifffile
-from PIL import Image
+from PIL import ExifTags, Image, ImageOps
 
 from conftest import shared
 from ehtseg.reading.masks import explain_mask, read_mask
-from ehtseg.reading.pixels import EIGHT_BIT, read_pixels, to_uint8
+from ehtseg.reading.pixels import EIGHT_BIT, is_turned, read_pixels, to_uint8
 from ehtseg.records import Scaling, UserError
 
 Y, X = np.mgrid[0:80, 0:96]
@@ -312,6 +315,60 @@ def test_sixteen_bit_colours_keep_their_depth(tmp_path: Path) -> None:
     np.testing.assert_array_equal(read_pixels(tmp_path / "i.png"), values)
     tifffile.imwrite(tmp_path / "i.tif", values, photometric="rgb")
     np.testing.assert_array_equal(read_pixels(tmp_path / "i.tif"), values)
+
+
+def test_sixteen_bits_beside_transparency_keep_their_depth(tmp_path: Path) -> None:
+    values = np.random.default_rng(0).integers(0, 2**16, (20, 30, 4), dtype=np.uint16)
+    (tmp_path / "rgba.png").write_bytes(imagecodecs.png_encode(values))
+    np.testing.assert_array_equal(read_pixels(tmp_path / "rgba.png"), values)
+    (tmp_path / "la.png").write_bytes(imagecodecs.png_encode(values[..., 2:].copy()))
+    np.testing.assert_array_equal(read_pixels(tmp_path / "la.png"), values[..., [2, 2, 2, 3]])
+    labels = np.dstack([TISSUE, np.full(TISSUE.shape, 65535)]).astype(np.uint16)
+    (tmp_path / "m.png").write_bytes(imagecodecs.png_encode(labels))
+    np.testing.assert_array_equal(read_mask(tmp_path / "m.png"), TISSUE)
+
+
+@pytest.mark.parametrize("kind", ["jpg", "bmp", "png"])
+def test_a_size_with_the_digits_16_is_a_size(kind: str, tmp_path: Path) -> None:
+    values = np.full((120, 160, 3), (10, 200, 90), np.uint8)
+    stored = read_pixels(png(tmp_path / f"i.{kind}", values, "RGB"))
+    assert stored.shape == values.shape
+    np.testing.assert_allclose(stored, values, atol=3)
+
+
+@pytest.mark.parametrize("depth", [np.uint8, np.uint16])
+@pytest.mark.parametrize("turn", range(1, 9))
+def test_a_picture_is_turned_as_viewers_turn_it(turn: int, depth: type, tmp_path: Path) -> None:
+    exif = Image.Exif()
+    exif[ExifTags.Base.Orientation] = turn
+    values = (np.arange(5 * 7 * 3).reshape(5, 7, 3) * (257 if depth is np.uint16 else 1)).astype(
+        depth
+    )
+    path = tmp_path / "i.png"
+    if depth is np.uint8:
+        png(path, values, "RGB", exif=exif)
+    else:
+        path.write_bytes(with_exif(imagecodecs.png_encode(values), exif))
+    found = read_pixels(path)
+    with Image.open(path) as picture:
+        shown = np.asarray(ImageOps.exif_transpose(picture))
+    assert found.dtype == depth
+    assert found.flags.c_contiguous
+    np.testing.assert_array_equal(found // (257 if depth is np.uint16 else 1), shown)
+    assert is_turned(path) == (turn > 1)
+
+
+def with_exif(written: bytes, exif: Image.Exif) -> bytes:
+    """A PNG with its EXIF, before its pixels."""
+    body = b"eXIf" + exif.tobytes().removeprefix(b"Exif\x00\x00")
+    chunk = struct.pack(">I", len(body) - 4) + body + struct.pack(">I", zlib.crc32(body))
+    return written[:33] + chunk + written[33:]
+
+
+def test_exif_that_cannot_be_read_turns_nothing(tmp_path: Path) -> None:
+    path = png(tmp_path / "i.jpg", TISSUE * np.uint8(255), exif=b"Exif\0\0" + b"?" * 20)
+    assert not is_turned(path)
+    np.testing.assert_array_equal(read_mask(path), TISSUE)
 
 
 def test_scaling_is_the_documented_formula() -> None:

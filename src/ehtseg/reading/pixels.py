@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import struct
+from contextlib import suppress
 from pathlib import Path
 
 import imagecodecs
 import numpy as np
 import tifffile
-from PIL import Image
+from PIL import ExifTags, Image, ImageFile
 
 from ehtseg.records import Array, Scaling, UserError
 
@@ -23,6 +24,11 @@ _DAMAGED = (
     OSError, ValueError, TypeError, SyntaxError, RuntimeError, struct.error, EOFError,
     LookupError, ArithmeticError, MemoryError,
 )  # fmt: skip
+# EXIF's number: whether rows and columns change places, then which way each of the two runs
+_TURNS = {
+    2: (False, 1, -1), 3: (False, -1, -1), 4: (False, -1, 1),
+    5: (True, 1, 1), 6: (True, 1, -1), 7: (True, -1, -1), 8: (True, -1, 1),
+}  # fmt: skip
 _STORED_AS_READ = frozenset({"1", "L", "RGB", "RGBA", "I", "F", "I;16", "I;16B", "I;16L"})
 
 
@@ -30,7 +36,8 @@ def read_pixels(path: Path) -> Array:
     """The values stored in one image: (H, W) grey, (H, W, 3) RGB or (H, W, 4) RGBA, any depth.
 
     A colour table of a PNG or BMP is applied (and the picture is grey where all its colours are);
-    that of a TIFF is not: there the stored numbers are intensities or labels.
+    that of a TIFF is not: there the stored numbers are intensities or labels. A picture is turned
+    as its EXIF says, which is how viewers and cameras show it.
 
     Raises: UserError for a missing, damaged or foreign file, and for a stack of several images.
     """
@@ -38,7 +45,7 @@ def read_pixels(path: Path) -> Array:
         if path.suffix.lower() in TIFF_SUFFIXES:
             return _one_plane(path)
         with Image.open(path) as picture:
-            return _stored(path, picture)
+            return _turned(_stored(path, picture), _turn(picture))
     except (*_DAMAGED, Image.DecompressionBombError) as error:
         reason = "no such file" if isinstance(error, FileNotFoundError) else "a file that is not"
         raise UserError(
@@ -83,11 +90,33 @@ def shown_inverted(path: Path) -> bool:
     return bool(brightness[0] > brightness[-1])
 
 
-def _stored(path: Path, picture: Image.Image) -> Array:
-    if picture.mode == "RGB" and "16" in str(
-        getattr(picture, "tile", "")
-    ):  # Pillow would drop the lower byte
-        return np.asarray(imagecodecs.png_decode(path.read_bytes()))
+def is_turned(path: Path) -> bool:
+    """Whether the EXIF of an image says that it is shown otherwise than it is stored."""
+    if path.suffix.lower() in TIFF_SUFFIXES:
+        return False
+    with Image.open(path) as picture:
+        return _turn(picture) in _TURNS
+
+
+def _turn(picture: Image.Image) -> int:
+    with suppress(*_DAMAGED):  # EXIF that cannot be read says nothing
+        return int(picture.getexif().get(ExifTags.Base.Orientation, 1))
+    return 1
+
+
+def _turned(values: Array, turn: int) -> Array:
+    if turn not in _TURNS:
+        return values
+    changed, down, right = _TURNS[turn]
+    upright = values.swapaxes(0, 1) if changed else values
+    return np.ascontiguousarray(upright[::down, ::right])
+
+
+def _stored(path: Path, picture: ImageFile.ImageFile) -> Array:
+    deep = picture.format == "PNG" and ";16" in str([tile[3] for tile in picture.tile])
+    if deep and picture.mode in ("LA", "RGB", "RGBA"):  # Pillow would drop the lower byte
+        values = np.asarray(imagecodecs.png_decode(path.read_bytes()))
+        return values[..., [0, 0, 0, 1]] if values.shape[2] == 2 else values
     if picture.mode in ("P", "PA", "LA", "La", "RGBa"):
         clear = picture.mode != "P" or "transparency" in picture.info
         colours = np.asarray(picture.convert("RGBA" if clear else "RGB"))
