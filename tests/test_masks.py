@@ -80,7 +80,7 @@ READABLE: dict[str, tuple[Callable[[Path], Path], str]] = {
         "colour (0, 255, 0)",
     ),
     "RGBA clear": (
-        lambda d: png(d / "m.png", rgba((0, 0, 0, 255), (0, 0, 0, 0)), "RGBA"),
+        lambda d: png(d / "m.png", rgba((0, 90, 0, 255), (0, 0, 0, 0)), "RGBA"),
         "transparency",
     ),
     "RGBA half clear": (
@@ -138,6 +138,14 @@ def test_one_value_everywhere(values: int, tmp_path: Path) -> None:
     assert ("empty" in reading.how) == (values == 0)
 
 
+@pytest.mark.parametrize("hidden", [0, 77, 255])
+def test_full_transparency_is_no_tissue(hidden: int, tmp_path: Path) -> None:
+    clear = np.full((9, 7, 4), (hidden, hidden, hidden, 0), np.uint8)
+    reading = explain_mask(png(tmp_path / "m.png", clear, "RGBA"))
+    assert not reading.mask.any()
+    assert reading.how.startswith("wholly transparent; empty")
+
+
 def test_flat_areas_that_jpeg_moved_are_flat(tmp_path: Path) -> None:
     reading = explain_mask(png(tmp_path / "m.jpg", np.full((32, 32), 4, np.uint8), quality=95))
     assert "empty" in reading.how
@@ -161,6 +169,28 @@ def test_an_anti_aliased_outline_is_said(tmp_path: Path) -> None:
     coloured = np.dstack([smooth, smooth // 2, smooth * 0])
     reading = explain_mask(png(tmp_path / "c.png", coloured))
     assert "colour (255, 127, 0) on black; anti-aliased" in reading.how
+
+
+@pytest.mark.parametrize("depth", [np.uint16, np.int32, np.float32])
+@pytest.mark.parametrize("top", [255, 65535])
+def test_a_soft_outline_in_a_deeper_file_is_cut_at_half(
+    depth: type, top: int, tmp_path: Path
+) -> None:
+    smooth = cv2.ellipse(np.zeros((80, 96), np.uint8), (45, 38), (30, 20), 0, 0, 360, 255, -1, 16)
+    reading = explain_mask(tiff(tmp_path / "m.tif", (smooth * (top / 255)).astype(depth)))
+    assert "anti-aliased" in reading.how
+    np.testing.assert_array_equal(reading.mask, smooth >= 128)
+
+
+@pytest.mark.parametrize("depth", [np.uint16, np.float32])
+def test_labels_up_to_255_stay_labels(depth: type, tmp_path: Path) -> None:
+    cells = (Y // 5 * 24 + X // 5 + 1).clip(0, 255) * TISSUE
+    touching = np.where(TISSUE, np.where(X > 45, 255, 1), 0)
+    for labels in (cells, touching):
+        assert labels.max() == 255
+        reading = explain_mask(tiff(tmp_path / "m.tif", labels.astype(depth)))
+        assert "label image" in reading.how
+        np.testing.assert_array_equal(reading.mask, TISSUE)
 
 
 def three_areas(middle: int) -> np.ndarray:
@@ -219,6 +249,14 @@ REFUSED: dict[str, tuple[Callable[[Path], Path], str]] = {
         lambda d: png(d / "m.png", rgba((255, 0, 0, 255), (0, 0, 0, 200))),
         "partly transparent",
     ),
+    "black on transparency": (
+        lambda d: png(d / "m.png", rgba((0, 0, 0, 0), (0, 0, 0, 255))),
+        "either black is tissue or what was erased",
+    ),
+    "drawn under full transparency": (
+        lambda d: png(d / "m.png", rgba((255, 255, 255, 0), (0, 0, 0, 0))),
+        "wholly transparent",
+    ),
     "photograph in 16 bits": (
         lambda d: tiff(d / "m.tif", overlay()[..., 0] * np.uint16(200)),
         "more",
@@ -270,6 +308,8 @@ def test_the_shares_of_the_values_are_told(tmp_path: Path) -> None:
 
 
 CURED = {
+    "black on transparency": ~TISSUE,
+    "drawn under full transparency": TISSUE,
     "three areas": TISSUE & (X > 45),
     "three areas, TIFF": TISSUE & (X > 45),
     "two colours": TISSUE,

@@ -22,6 +22,7 @@ EDGE_PX = 2  # an anti-aliased outline is this near to pure background and to pu
 BLOCK_PX = 8  # JPEG rings inside blocks of 8 x 8 pixels
 FLAT = 8  # JPEG moves a flat area by at most this much, also at low quality
 NAMED_VALUES = 6  # values listed in an error
+SCALES = (255, 65535)  # highest value of a mask of 8 or 16 bits, also in a deeper file
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -44,8 +45,8 @@ def explain_mask(path: Path) -> MaskReading:
     """The mask in a file and how it was understood.
 
     Understood are {0, 1}, {0, 255}, 0 and any other single value, 1 bit, a colour table, one
-    colour on black, one colour on transparency, label images (TIFF, or deeper than 8 bits; every
-    label above 0 is tissue), anti-aliased outlines and JPEG (both cut at half).
+    colour on black, one colour (not black) on transparency, label images (TIFF, or deeper than 8
+    bits; every label above 0 is tissue), anti-aliased outlines and JPEG (both cut at half).
 
     Raises: UserError for a file that cannot be read and for values that can mean several things.
     """
@@ -72,16 +73,13 @@ def explain_values(pixels: Array, path: Path) -> MaskReading:
 
 
 def _one_channel(pixels: Array) -> tuple[Array | None, str]:
-    """Grey values (H, W) that say how much of the one colour a pixel has; None where there are
-    several colours."""
+    """Grey values (H, W) that say how much of the one colour a pixel has, and how that was seen;
+    None where there are several colours, or transparency can mean several things, and why."""
     if pixels.ndim == 2:
         return pixels, ""
     colours, alpha = pixels[..., :3], pixels[..., 3:]
-    if alpha.size and alpha.min() < alpha.max():
-        opaque = colours[alpha[..., 0] > alpha.max() / 2].astype(int)
-        if np.ptp(opaque, axis=0).max() > FLAT:
-            return None, ", partly transparent"
-        return alpha[..., 0], "one colour on transparency; "
+    if alpha.size and (alpha.min() == 0 or alpha.min() < alpha.max()):
+        return _opacity(colours, alpha[..., 0])
     if (colours == colours[..., :1]).all():
         return colours[..., 0], ""
     flat = colours.reshape(-1, 3).astype(np.float64)
@@ -91,6 +89,22 @@ def _one_channel(pixels: Array) -> tuple[Array | None, str]:
         return None, ""
     grey = np.rint(amount * 255).astype(np.uint8).reshape(colours.shape[:2])
     return grey, f"colour {tuple(colour.astype(int).tolist())} on black; "
+
+
+def _opacity(colours: Array, alpha: Array) -> tuple[Array | None, str]:
+    """The same of a picture that is transparent somewhere: what is opaque is tissue.
+
+    Not so where black is opaque: it is painted tissue, or a layer from which tissue was erased.
+    """
+    if alpha.max() == 0:
+        hidden = (colours != colours[0, 0]).any()
+        return (None, ", wholly transparent") if hidden else (alpha, "wholly transparent; ")
+    opaque = colours[alpha > alpha.max() / 2].astype(int)
+    if np.ptp(opaque, axis=0).max() > FLAT:
+        return None, ", partly transparent"
+    if opaque.max() <= FLAT:
+        return None, ", where either black is tissue or what was erased from it"
+    return alpha, "one colour on transparency; "
 
 
 def _snapped(grey: Array) -> Array:
@@ -127,6 +141,8 @@ def _labels(path: Path, values: Array) -> MaskReading | None:
     found = np.unique(values)
     gaps = found[-1] > 2 * len(found)  # 0, 128, 255 are grey levels; labels are counted up
     if found[0] != 0 or found[-1] == _full_scale(values) or (gaps and not deep):
+        return None
+    if found[-1] in SCALES and _soft_outline(values):  # a mask that was saved deeper than it is
         return None
     changes = (values[1:] != values[:-1]).mean() + (values[:, 1:] != values[:, :-1]).mean()
     if changes > 0.5:
@@ -193,18 +209,22 @@ def _ambiguous(path: Path, pixels: Array, why: str) -> UserError:
     listed = sorted(np.argsort(-counts, kind="stable")[:NAMED_VALUES])
     named = ", ".join(f"{_name(found[i])} ({counts[i] / counts.sum():.1%})" for i in listed)
     more = len(found) - len(listed)
-    if colours.shape[1] > 1:
+    tissue, is_grey = _name(found[-1]), colours.shape[1] == 1
+    if colours.shape[1] == 4 and not np.ptp(found[:, :3], axis=0).any():
+        chosen = 'np.array(Image.open(p).convert("RGBA"))[..., 3] >= 128'
+        tissue = "what is opaque (with < instead of >=: what is transparent)"
+    elif not is_grey:
         chosen = f'(np.array(Image.open(p).convert("RGB")) == {_name(found[-1, :3])}).all(-1)'
     elif more:
         chosen = f"{_opened(path, pixels)} >= {found[-1, 0] / 2:g}"
+        tissue = "values of at least half of the highest"
     else:
-        chosen = f"{_opened(path, pixels)} == {_name(found[-1])}"
-    half = "values of at least half of the highest" if more and colours.shape[1] == 1 else ""
+        chosen = f"{_opened(path, pixels)} == {tissue}"
     return UserError(
         "a mask of two values, background and tissue",
         f"{named}{f' and {more} more' if more else ''} in {path}{why}",
         f"Decide what is tissue, keep a copy of {path.parent}, and write 0 and 255, "
-        f"here with {half or _name(found[-1])} as tissue:  {_command(path, chosen)}",
+        f"here with {tissue} as tissue:  {_command(path, chosen)}",
     )
 
 
