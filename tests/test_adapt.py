@@ -177,12 +177,17 @@ def test_the_decoder_learns_and_the_encoder_stays(labels: Path, tmp_path: Path) 
 # --- when nothing is gained, or nothing can be known -------------------------------------------
 
 
-def test_a_network_that_is_better_already_is_kept_and_this_is_said(
-    start: RunFolder, labels: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+@pytest.fixture
+def worse(monkeypatch: pytest.MonkeyPatch) -> None:
+    """No adapted network finds anything."""
     none = ImageCounts("x", "dim", (Counts(0, 1, 1, 9),) * len(THRESHOLDS))
-    worse = [Judged(Scored(THRESHOLDS, (none,) * 5), (0.9,))] * EPOCHS
-    monkeypatch.setattr(module, "judge", lambda *_: worse)
+    judged = [Judged(Scored(THRESHOLDS, (none,) * 5), (0.9,))] * EPOCHS
+    monkeypatch.setattr(module, "judge", lambda *_: judged)
+
+
+def test_a_network_that_is_better_already_is_kept_and_this_is_said(
+    start: RunFolder, labels: Path, tmp_path: Path, worse: None
+) -> None:
     adapted = adapt(open_dataset([labels]), start, tmp_path / "mine")
     run = open_run(tmp_path / "mine")
     assert adapted.epochs == 0
@@ -191,6 +196,24 @@ def test_a_network_that_is_better_already_is_kept_and_this_is_said(
     assert run.threshold == start.threshold
     assert run.net() is not None
     assert "no adapted network was better" in " ".join(told(adapted))
+
+
+def test_a_network_that_is_kept_leaves_its_exports_where_they_are(
+    start: RunFolder, film: Path, labels: Path, tmp_path: Path, worse: None, ehtseg: Cli
+) -> None:
+    exported, good = tmp_path / "exported", {"holds": True}
+    shutil.copytree(start.path, exported)
+    told = {"weights_sha256": start.weights_sha256, "files": {"net.xml": "0"}}
+    exports = {"openvino_int8": {**told, "parity": {"openvino int8": good}}}
+    ways = {"openvino int8": good, "torch bf16": good}
+    guarded = {**start.facts["guard"], "ways": ways}
+    write_facts(exported, {**start.facts, "exports": exports, "guard": guarded})
+    adapt(open_dataset([labels]), open_run(exported), tmp_path / "mine")
+    facts = open_run(tmp_path / "mine").facts
+    assert "exports" not in facts
+    assert facts["guard"]["ways"] == {"torch bf16": good}
+    code, _, errors = ehtseg("segment", film, "-m", tmp_path / "mine", "-o", tmp_path / "masks")
+    assert (code, errors) == (0, "")
 
 
 def test_one_frame_is_trained_for_a_fixed_time_and_the_gain_is_unknown(
@@ -352,6 +375,15 @@ def test_the_command_refuses_them_in_one_paragraph(
     assert "ehtseg frames" in errors
     assert len(errors.strip().splitlines()) == 1
     assert not out.exists()
+
+
+def test_the_command_says_how_the_labels_were_read(
+    start: RunFolder, film: Path, labels: Path, tmp_path: Path, ehtseg: Cli, short: None
+) -> None:
+    out = tmp_path / "mine"
+    code, said, _ = ehtseg("adapt", film, "--labels", labels, "-m", start.path, "-o", out)
+    assert code == 0
+    assert said.startswith("5 masks read as: 0 = background, 255 = tissue.")
 
 
 # --- bad input --------------------------------------------------------------------------------

@@ -72,7 +72,10 @@ def adapt(
     from ehtseg.doors.show import bar, say
     from ehtseg.jobs.adapt import adapt as adapt_run
     from ehtseg.jobs.adapt import told
+    from ehtseg.reading.dataset import open_dataset
 
+    for note in open_dataset(labels).notes:
+        say(note)
     with bar("steps") as tick:
         adapted = adapt_run(video, labels, out, model, tick)
     for line in told(adapted):

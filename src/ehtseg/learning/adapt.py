@@ -233,6 +233,11 @@ def _keep(start: RunFolder, recipe: Recipe, out: Path) -> RunFolder:
     )
     write_recipe(kept, out / "recipe.yaml")
     facts = {**start.facts, "files": {weights.name: sha256_of(out / weights.name)}}
+    exports = facts.pop("exports", {})  # files that stay where they are, and what was said of them
+    judged = {way for told in exports.values() for way in told["parity"]}
+    if judged:
+        ways = {way: said for way, said in facts["guard"]["ways"].items() if way not in judged}
+        facts["guard"] = {**facts["guard"], "ways": ways}
     return RunFolder(out, kept, facts)
 
 
