@@ -11,7 +11,7 @@ from ehtseg.measuring.beats import find_beats
 from ehtseg.measuring.events import Event, effects
 from ehtseg.measuring.kinetics import table_of_beats
 from ehtseg.measuring.verdict import without_beats
-from ehtseg.measuring.windows import sliding_windows
+from ehtseg.measuring.windows import seen_share, sliding_windows
 
 
 def with_gap(before_s: float, gap_s: float, after_s: float, fps: float = 20.0) -> np.ndarray:
@@ -77,6 +77,39 @@ def test_an_effect_reached_in_a_gap_has_no_time() -> None:
     assert effect.change_pct == pytest.approx(100 / 0.7 - 100, abs=2)
     assert np.isnan(effect.half_time_s)
     assert "reached unseen, at the latest 599 s" in " ".join(effect.notes)
+
+
+def test_an_effect_is_read_in_what_was_filmed_before_a_gap() -> None:
+    """A dose at 300 s of a film that stops at 600 s; the next one begins with the next film."""
+    frames_s = with_gap(600.0, 3000.0, 600.0)
+    draw = np.random.default_rng(2)
+    t50_s = np.concatenate(
+        [np.arange(0.5, 300), np.arange(300.5, 600, 0.7), np.arange(3600.5, 4200, 0.5)]
+    )
+    t50_s = t50_s + draw.normal(0, 0.005, len(t50_s))
+    doses = [Event(300.0, "iso 1 uM", "iso"), Event(3600.0, "iso 10 uM", "iso")]
+    low, high = effects(t50_s, {}, doses, (0.0, 4199.95), frames_s)
+    assert low.change_pct == pytest.approx(100 / 0.7 - 100, abs=2)
+    assert high.change_pct == pytest.approx(100, abs=2)
+    assert low.n_after == pytest.approx(180 / 0.7, abs=2)
+    blind = effects(t50_s, {}, doses, (0.0, 4199.95))[0]
+    assert blind.n_after == 0, "without the frames' times the gap looks like an arrest"
+
+
+def test_what_was_not_filmed_is_not_called_an_arrest() -> None:
+    frames_s = with_gap(600.0, 3000.0, 600.0)
+    t50_s = np.concatenate([np.arange(0.5, 600), np.arange(3601.5, 4200)])
+    in_the_gap = [Event(1000.0, "iso 1 uM", "iso"), Event(3601.0, "iso 10 uM", "iso")]
+    unseen, later = effects(t50_s, {}, in_the_gap, (0.0, 4199.95), frames_s)
+    assert unseen.verdict == "cannot tell"
+    assert "Only 1 s were filmed from 3421 to 3601 s" in unseen.reason
+    assert later.n_before == pytest.approx(180, abs=1), "the baseline is that of the first film"
+    soon = [Event(580.0, "iso 1 uM", "iso"), Event(3600.0, "iso 10 uM", "iso")]
+    assert "or a pause" in effects(t50_s, {}, soon, (0.0, 4199.95), frames_s)[0].reason
+
+
+def test_a_slow_camera_has_no_gaps() -> None:
+    assert seen_share(np.arange(0, 600, 1.5), 0.0, 300.0) == 1
 
 
 def test_the_beat_before_a_pause_is_not_as_long_as_the_pause() -> None:

@@ -12,11 +12,12 @@ import pytest
 
 from ehtseg.doors.cli import app
 from ehtseg.jobs.joining import lines_of, recordings_of
+from ehtseg.jobs.kept import times_seen
 from ehtseg.jobs.plate import plate_of
 from ehtseg.jobs.recording import Facts
 from ehtseg.measuring.doses import hill
 from ehtseg.measuring.manifest import read_manifest
-from ehtseg.measuring.stretches import measures_of, stretch_s
+from ehtseg.measuring.stretches import measures_of, stretch_s, why_unread
 from ehtseg.records import UserError
 from ehtseg.reporting.batch import write_batch
 from ehtseg.reporting.plate import Plate, plate_rows
@@ -42,6 +43,9 @@ def analysed(
     (folder / "beats.csv").write_text("t50_s,rr_s,amplitude_um,accepted,reason\n")
     with open(folder / "beats.csv", "a", encoding="utf-8") as file:
         file.write("\n".join(lines) + "\n")
+    frames_s = np.arange(0, end_s + 1e-9, 0.05)
+    names = ("columns.time_s", "columns.contraction_px", "columns.area_px")
+    np.savez(folder / "traces.npz", **dict.fromkeys(names, frames_s))
     summary = {"recording": folder.name, "verdict": "beating" if bpm else "not beating"}
     summary |= {"trace": trace, "beats": len(t50_s), "rejected": 1, "errors": 0, "warnings": 0}
     recording = {"path": str(source), "end_s": end_s}
@@ -177,6 +181,98 @@ def test_a_line_is_read_while_it_holds() -> None:
     assert measures_of(beats, (200, 300))["beat_rate_bpm"] == 0, "an arrest"
     assert stretch_s(60, 400, True) == (220, 400)
     assert stretch_s(60, 80, True) == (80, 80), "nothing has settled yet"
+
+
+def one_film(tmp_path: Path, text: str, end_s: float | None) -> Plate:
+    """The plate of one film at 60 beats a minute that is filmed for 60 s."""
+    (tmp_path / "a.tif").touch()
+    (tmp_path / "m.csv").write_text(HEADER + text)
+    folder, record = analysed(tmp_path / "out" / "a", tmp_path / "a.tif", 60)
+    record["recording"]["end_s"] = end_s
+    return plate_of(lines_of(tmp_path / "m.csv", [tmp_path / "a.tif"]), [(folder, record)])
+
+
+@pytest.mark.parametrize("time", ["00:00:35", "00:00:45", "00:01:00", "00:10:00"])
+def test_a_treatment_that_was_hardly_filmed_has_no_value(tmp_path: Path, time: str) -> None:
+    found = one_film(tmp_path, f"a.tif,A1,,,,,,\na.tif,A1,iso,1,uM,{time},,\n", 60.0)
+    assert found.rows[0]["beat_rate_bpm"] == pytest.approx(60)
+    assert np.isnan(found.rows[1]["beat_rate_bpm"])
+    assert np.isnan(found.rows[1]["beat_rate_bpm_change_pct"])
+    assert "nothing was filmed of it, or no more than its first 30 s" in found.rows[1]["reason"]
+    assert "line 3 (A1, iso 1 uM)" in " ".join(found.cannot)
+    assert found.curves == (), "it enters no mean over wells"
+
+
+def test_without_a_frame_rate_lines_in_a_file_have_no_place(tmp_path: Path) -> None:
+    found = one_film(tmp_path, "a.tif,A1,,,,,,\na.tif,A1,iso,1,uM,00:00:20,,\n", None)
+    assert {row["reason"] for row in found.rows} == {"its frame rate is unknown: give --fps"}
+
+
+def two_files(tmp_path: Path, lines: str, t50_s: np.ndarray) -> Plate:
+    """Files of 600 s that begin 3600 s apart, joined; beats at 60 a minute, but for `t50_s`."""
+    sources = [tmp_path / "a.tif", tmp_path / "b.tif"]
+    for source in sources:
+        source.touch()
+    (tmp_path / "m.csv").write_text(HEADER + lines)
+    folder, record = analysed(tmp_path / "out" / "A1", sources[0], 60, end_s=4200.0)
+    frames_s = np.concatenate([np.arange(0, 600, 0.05), np.arange(3600, 4200, 0.05)])
+    np.savez(folder / "traces.npz", **dict.fromkeys(NPZ, frames_s))
+    beats = [f"{t},1,10,yes," for t in t50_s]
+    (folder / "beats.csv").write_text(
+        "\n".join(["t50_s,rr_s,amplitude_um,accepted,reason", *beats])
+    )
+    record["recording"] |= {"files": [str(one) for one in sources], "starts_s": [0.0, 3600.0]}
+    return plate_of(lines_of(tmp_path / "m.csv", sources), [(folder, record)])
+
+
+NPZ = ("columns.time_s", "columns.contraction_px")
+FILMED = np.concatenate([np.arange(0.5, 600), np.arange(3600.5, 4200)])
+DOSES_IN_FILES = "a.tif,A1,,,,,,\na.tif,A1,iso,1,uM,{},,\nb.tif,A1,iso,10,uM,{},,\n"
+
+
+def test_a_treatment_before_a_gap_is_read_where_it_was_filmed(tmp_path: Path) -> None:
+    found = two_files(tmp_path, DOSES_IN_FILES.format("00:05:00", ""), FILMED)
+    base, low, high = found.rows
+    assert (base["from_s"], base["to_s"]) == (0, 300)
+    assert (low["from_s"], low["to_s"]) == pytest.approx((419.95, 599.95))
+    assert low["beat_rate_bpm_change_pct"] == pytest.approx(0, abs=1)
+    assert (high["from_s"], high["to_s"]) == pytest.approx((3600, 4199.95))
+
+
+def test_a_treatment_that_holds_over_a_gap_is_read_at_its_end(tmp_path: Path) -> None:
+    found = two_files(tmp_path, DOSES_IN_FILES.format("00:09:50", "00:05:00"), FILMED)
+    assert (found.rows[1]["from_s"], found.rows[1]["to_s"]) == (3720, 3900)
+    assert found.rows[1]["beat_rate_bpm_change_pct"] == pytest.approx(0, abs=1)
+
+
+@pytest.mark.parametrize("times", [("00:09:50", ""), ("00:20:00", ""), ("01:00:10", "00:05:00")])
+def test_a_treatment_in_a_gap_or_after_its_file_is_not_read(
+    tmp_path: Path, times: tuple[str, str]
+) -> None:
+    found = two_files(tmp_path, DOSES_IN_FILES.format(*times), FILMED)
+    assert np.isnan(found.rows[1]["beat_rate_bpm"])
+    assert "nothing was filmed of it" in found.rows[1]["reason"]
+
+
+def test_an_arrest_needs_film_that_shows_it(tmp_path: Path) -> None:
+    beats = [{"t50_s": 1.0, "rr_s": 1.0}]
+    frames_s = np.concatenate([np.arange(0, 100, 0.05), np.arange(600, 700, 0.05)])
+    assert why_unread(beats, (20.0, 100.0), frames_s) == ""
+    assert why_unread(beats, (600.0, 609.95), frames_s) == "", "ten seconds, to the last frame"
+    assert "no beat in the 5 s that were filmed" in why_unread(beats, (425.0, 605.0), frames_s)
+    assert why_unread([], (600.0, 603.0), frames_s) == "", "it beats nowhere: its verdict counts"
+    arrested = two_files(tmp_path, DOSES_IN_FILES.format("00:05:00", ""), FILMED[FILMED < 600])
+    assert arrested.rows[2]["beat_rate_bpm"] == 0
+    assert arrested.rows[2]["beat_rate_bpm_change_pct"] == -100
+
+
+def test_frames_without_a_trace_show_no_arrest(tmp_path: Path) -> None:
+    """The mask was lost in the last minute: nobody knows whether the tissue beat."""
+    time_s, contraction = np.arange(0, 600, 0.05), np.ones(12_000)
+    contraction[time_s > 500] = np.nan
+    path = tmp_path / "traces.npz"
+    np.savez(path, **dict(zip(NPZ, (time_s, contraction), strict=True)))
+    assert times_seen(path, "contraction_px").max() == pytest.approx(500)
 
 
 def test_files_of_a_well_are_joined_where_their_starts_are_known(tmp_path: Path) -> None:

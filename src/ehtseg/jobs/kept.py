@@ -144,6 +144,13 @@ def load(path: Path) -> Watched:
     )
 
 
+def times_seen(path: Path, name: str) -> Array:
+    """The times (s) of the frames in which column `name` has a value, in what `save` wrote."""
+    with np.load(path, allow_pickle=False) as file:
+        time_s = file[f"columns.{TIME}"]
+        return np.asarray(time_s[np.isfinite(file[f"columns.{name}"])])
+
+
 def taken_apart(name: str, value: Any) -> dict[str, Array]:
     """A record of numbers, arrays and such records as arrays by dotted name; nothing for None."""
     if value is None:

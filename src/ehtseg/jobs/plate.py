@@ -5,24 +5,29 @@ from __future__ import annotations
 import csv
 import math
 from collections.abc import Collection, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from ehtseg.jobs.joining import Lines
+from ehtseg.jobs.kept import times_seen
+from ehtseg.jobs.material import TRACES
 from ehtseg.jobs.places import absolute
 from ehtseg.measuring.doses import PairedChange, dose_means, fit_hill, paired_changes
 from ehtseg.measuring.manifest import Treatment
 from ehtseg.measuring.plate import plate_table, similarity
+from ehtseg.measuring.rhythm import filmed_until_s
 from ehtseg.measuring.stretches import (
     MEASURES,
     NO_RATIO,
     OF_ONE_TRACE,
     measures_of,
     stretch_s,
+    why_unread,
 )
+from ehtseg.measuring.traces import stem
 from ehtseg.reporting.plate import Curve, Plate
 
 Record = dict[str, Any]
@@ -73,32 +78,39 @@ def _read(
         about = record["recording"]
         files = about.get("files", [record["source"]["path"]])
         if path in files:
+            said = record["summary"]
+            read = Read(line, folder.name, verdict=said["verdict"], trace=said["trace"])
+            if about["end_s"] is None:
+                return replace(read, reason="its frame rate is unknown: give --fps")
             starts_s = dict(zip(files, about.get("starts_s", [0.0]), strict=True))
-            begins = [
-                li.time_s + starts_s[str(absolute(f))]
-                for li, f in lines
-                if str(absolute(f)) in starts_s
-            ]
-            begin_s = line.time_s + starts_s[path]
-            stop_s = min([at for at in begins if at > begin_s], default=math.inf)
-            span_s = stretch_s(begin_s, min(stop_s, about["end_s"] or math.inf), line.time_s > 0)
-            return _in_recording(line, folder, record, span_s)
+            return _in_recording(read, folder, _holds_s(line, path, lines, starts_s))
     return Read(line, reason="its recording could not be analysed")
 
 
-def _in_recording(
-    line: Treatment, folder: Path, record: Record, span_s: tuple[float, float]
-) -> Read:
-    said = record["summary"]
-    verdict, trace = said["verdict"], said["trace"]
-    if verdict == "cannot tell":
-        reason = "whether it beats cannot be told; see its page"
-        return Read(line, folder.name, span_s, verdict, trace, reason=reason)
-    if not math.isfinite(span_s[1]):
-        reason = "its frame rate is unknown: give --fps"
-        return Read(line, folder.name, span_s, verdict, trace, reason=reason)
+def _holds_s(
+    line: Treatment, path: str, lines: Lines, starts_s: Mapping[str, float]
+) -> tuple[float, float]:
+    """From when a line holds in its recording, and until when: the next line, for ever, or at once
+    where its file (`path`) was over before.
+    """
+    begin_s = line.time_s + starts_s[path]
+    if any(starts_s[path] < start_s <= begin_s for start_s in starts_s.values()):
+        return begin_s, begin_s
+    own = [(one.time_s, starts_s.get(str(absolute(file)))) for one, file in lines]
+    begins_s = [time_s + start_s for time_s, start_s in own if start_s is not None]
+    return begin_s, min([at for at in begins_s if at > begin_s], default=math.inf)
+
+
+def _in_recording(read: Read, folder: Path, holds_s: tuple[float, float]) -> Read:
+    if read.verdict == "cannot tell":
+        return replace(read, reason="whether it beats cannot be told; see its page")
+    frames_s = times_seen(folder / TRACES, f"{stem(read.trace)}_px")
+    begin_s, stop_s = holds_s[0], filmed_until_s(frames_s, min(holds_s[1], float(frames_s.max())))
+    read = replace(read, span_s=stretch_s(begin_s, stop_s, read.line.time_s > 0))
     beats = accepted_beats(folder / "beats.csv")
-    return Read(line, folder.name, span_s, verdict, trace, measures_of(beats, span_s))
+    if reason := why_unread(beats, read.span_s, frames_s):
+        return replace(read, reason=reason)
+    return replace(read, values=measures_of(beats, read.span_s))
 
 
 def accepted_beats(path: Path) -> list[dict[str, float]]:

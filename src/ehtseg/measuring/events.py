@@ -16,7 +16,8 @@ from scipy.ndimage import median_filter
 
 from ehtseg.measuring.comparison import Level, levels, log_ratio, recovered, steady
 from ehtseg.measuring.manifest import OTHER_UNITS, UNITS, known_unit
-from ehtseg.measuring.rhythm import gaps_s, intervals_s
+from ehtseg.measuring.rhythm import SLOWEST_S, filmed_until_s, gaps_s, intervals_s
+from ehtseg.measuring.windows import seen_share
 from ehtseg.records import Array, UserError
 
 BASELINE_S = 180.0  # the last so many seconds before the first event
@@ -135,8 +136,8 @@ def effects(
     beat has none; `span_s` start and end of the recording. The baseline is the last 180 s before
     the first event in the recording; an effect is read in the last 180 s before the next event,
     not sooner than 30 s after its own. Of a wash, `recovered_pct` says how much of the effect
-    just before it is gone. With `frames_s` (T,), the times of the frames, no time to effect is
-    given where it was reached while nothing was recorded.
+    just before it is gone. With `frames_s` (T,), the times of the frames, a stretch ends with the
+    last of them before a gap, and no time to effect is given where it was reached in a gap.
     """
     t50_s = np.asarray(t50_s, float)
     rate_bpm = np.append(np.nan, 60 / intervals_s(t50_s, frames_s)) if len(t50_s) else t50_s
@@ -151,10 +152,10 @@ def effects(
         if where:
             found += [Effect(event, name, reason=where) for name in table]
             continue
-        spans = _spans(event, inside, span_s)
+        spans = _spans(event, inside, span_s, frames_s)
         for name, values in table.items():
             series = _positive(t50_s, np.asarray(values, float))
-            effect = _effect(event, name, series, spans)
+            effect = _effect(event, name, series, spans, frames_s)
             effect = _unless_unseen(effect, frames_s)
             found.append(replace(effect, notes=held + effect.notes))
     return tuple(found)
@@ -180,13 +181,17 @@ def half_time_s(t50_s: Array, values: Array, event_s: float, before: float, afte
 
 
 def _effect(
-    event: Event, name: str, series: tuple[Array, Array], spans: Sequence[tuple[float, float]]
+    event: Event,
+    name: str,
+    series: tuple[Array, Array],
+    spans: Sequence[tuple[float, float]],
+    frames_s: Array | None,
 ) -> Effect:
     """`spans`: of the baseline, of this event, and before a wash of the effect that it ends."""
     t50_s, log_values = series
     parts = [log_values[(t50_s >= start) & (t50_s < end)] for start, end in spans]
     effect = Effect(event, name, n_before=len(parts[0]), n_after=len(parts[1]))
-    few = [_too_few(part, span) for part, span in zip(parts[:2], spans, strict=False)]
+    few = [_too_few(part, span, frames_s) for part, span in zip(parts[:2], spans, strict=False)]
     if any(few):
         return replace(effect, reason=" ".join(filter(None, few)))
     known = levels(parts)
@@ -245,19 +250,21 @@ def _with_wash_out(effect: Effect, known: Sequence[Level]) -> Effect:
 
 
 def _spans(
-    event: Event, inside: Sequence[Event], span_s: tuple[float, float]
+    event: Event, inside: Sequence[Event], span_s: tuple[float, float], frames_s: Array | None
 ) -> list[tuple[float, float]]:
-    times = [one.time_s for one in inside]
-    first_s = times[0]
-    spans = [(max(span_s[0], first_s - BASELINE_S), first_s), _effect_span(event, times, span_s[1])]
+    times = [*(one.time_s for one in inside), span_s[1] + 1e-9]
+    stops = times if frames_s is None else [filmed_until_s(frames_s, time) for time in times]
+    ends = dict(zip(times, stops, strict=True))  # of what was filmed before each event
+    first_s = ends[times[0]]
+    spans = [(max(span_s[0], first_s - BASELINE_S), first_s), _effect_span(event, ends)]
     earlier = [one for one in inside if one.time_s < event.time_s]
     if event.is_wash and earlier and not earlier[-1].is_wash:
-        spans.append(_effect_span(earlier[-1], times, span_s[1]))
+        spans.append(_effect_span(earlier[-1], ends))
     return spans
 
 
-def _effect_span(event: Event, times: Sequence[float], end_s: float) -> tuple[float, float]:
-    stop_s = min([time for time in times if time > event.time_s], default=end_s + 1e-9)
+def _effect_span(event: Event, ends: Mapping[float, float]) -> tuple[float, float]:
+    stop_s = ends[min(time for time in ends if time > event.time_s)]
     return min(max(event.time_s + SETTLE_S, stop_s - EFFECT_S), stop_s), stop_s
 
 
@@ -266,15 +273,19 @@ def _positive(t50_s: Array, values: Array) -> tuple[Array, Array]:
     return t50_s[known], np.log(values[known])
 
 
-def _too_few(part: Array, span: tuple[float, float]) -> str:
+def _too_few(part: Array, span: tuple[float, float], frames_s: Array | None) -> str:
     if len(part) >= FEWEST_BEATS:
         return ""
     if span[1] <= span[0]:
         return (
-            f"The end of the recording or the next event, at {span[1]:.1f} s, comes too soon: an "
-            f"effect is read from {SETTLE_S:.0f} s after its event on."
+            f"The end or a pause of the recording, or the next event, at {span[1]:.1f} s, comes "
+            f"too soon: an effect is read from {SETTLE_S:.0f} s after its event on."
         )
     where = f"from {span[0]:.0f} to {span[1]:.0f} s"
+    filmed_s = span[1] - span[0]
+    filmed_s *= 1.0 if frames_s is None else seen_share(frames_s, *span)
+    if len(part) == 0 and filmed_s < SLOWEST_S:
+        return f"Only {filmed_s:.0f} s were filmed {where}, and no beat has a value in them."
     if len(part) == 0:
         return f"No beat has a value {where}: the tissue stood still, or its beats were not seen."
     return (

@@ -16,6 +16,7 @@ from ehtseg.records import Array
 
 NAN = float("nan")
 SLOWEST_S = 10.0  # longest period that is looked for
+PAUSE_S = 5.0  # without frames, from which on a stretch ends where the frames do
 SLOW_S = 1.5  # of the running mean that stands for drift
 PAUSE = 2.0  # an interval of more than twice the median
 MISSED = 1.5  # an interval from here on has room for a beat that was not seen
@@ -32,6 +33,17 @@ def gaps_s(time_s: Array, longest_s: float) -> Array:
     """
     after = np.flatnonzero(np.diff(time_s) > longest_s)
     return np.stack([time_s[after], time_s[after + 1]], axis=1)
+
+
+def filmed_until_s(frames_s: Array, stop_s: float) -> float:
+    """Until when there were frames before `stop_s`: until then, or to the frame before a gap.
+
+    >>> frames_s = np.array([0.0, 0.1, 0.2, 50.0])
+    >>> filmed_until_s(frames_s, 0.15), filmed_until_s(frames_s, 40.0), filmed_until_s(frames_s, 51)
+    (0.15, 0.2, 51)
+    """
+    last_s = float(np.max(frames_s, where=frames_s < stop_s, initial=-np.inf))
+    return stop_s if stop_s - last_s <= PAUSE_S else last_s
 
 
 def intervals_s(t50_s: Array, frames_s: Array | None = None) -> Array:

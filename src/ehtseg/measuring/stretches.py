@@ -8,7 +8,9 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 
 from ehtseg.measuring.events import EFFECT_S, SETTLE_S
-from ehtseg.measuring.rhythm import beat_rate_bpm, cv_rr
+from ehtseg.measuring.levels import frame_interval_s
+from ehtseg.measuring.rhythm import SLOWEST_S, beat_rate_bpm, cv_rr
+from ehtseg.measuring.windows import seen_share
 from ehtseg.records import Array
 
 # One of each kind: wells are compared by these, and a second duration would count double.
@@ -21,7 +23,7 @@ OF_ONE_TRACE = ("amplitude", "fs_pct", "fac_pct")  # sizes: compared only where 
 
 
 def stretch_s(begin_s: float, stop_s: float, follows: bool) -> tuple[float, float]:
-    """From when to when a treatment is read that holds from `begin_s` to `stop_s`.
+    """From when to when a treatment is read that holds, and was filmed, from `begin_s` to `stop_s`.
 
     Of one that `follows` another in a running file the last 180 s, not sooner than 30 s after it
     began, as of an event; of one that a file begins with all of it.
@@ -32,6 +34,25 @@ def stretch_s(begin_s: float, stop_s: float, follows: bool) -> tuple[float, floa
     if not follows:
         return begin_s, stop_s
     return min(max(begin_s + SETTLE_S, stop_s - EFFECT_S), stop_s), stop_s
+
+
+def why_unread(
+    beats: Sequence[Mapping[str, float]], span_s: tuple[float, float], frames_s: Array
+) -> str:
+    """Why a stretch says nothing of the tissue; "" where it does.
+
+    `beats` are the accepted rows of beats.csv, `frames_s` (T,) the times of the frames. A tissue
+    that beats elsewhere stands still only where it was filmed without a beat for 10 s.
+    """
+    start_s, stop_s = span_s
+    if stop_s <= start_s:
+        return f"nothing was filmed of it, or no more than its first {SETTLE_S:.0f} s"
+    if not beats or any(start_s <= beat["t50_s"] < stop_s for beat in beats):
+        return ""
+    filmed_s = seen_share(frames_s, start_s, stop_s) * (stop_s - start_s)
+    if filmed_s + frame_interval_s(frames_s) >= SLOWEST_S:
+        return ""
+    return f"no beat in the {filmed_s:.0f} s that were filmed of it: too short for an arrest"
 
 
 def measures_of(

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 
 import numpy as np
 
+from ehtseg.measuring.levels import frame_interval_s
 from ehtseg.measuring.rhythm import (
     beat_rate_bpm,
     cv_rr,
@@ -19,7 +20,7 @@ from ehtseg.records import Array
 WIDTH_S = 30.0
 STEP_S = 10.0
 SEEN = 0.5  # share of a window that frames must cover
-LONGEST_S = 1.0  # between two frames; longer is a gap
+LONGEST_S = 1.0  # between two frames; longer, and than two usual steps, is a gap
 FEWEST_INTERVALS = 5  # for a measure of irregularity
 
 
@@ -44,10 +45,10 @@ def window_rate_bpm(rr_s: Array, beats: int) -> float:
 def seen_share(frames_s: Array, start_s: float, end_s: float) -> float:
     """Share of a window that lies in no gap between frames.
 
-    >>> seen_share(np.array([0.0, 0.5, 1.0, 8.0, 8.5]), 0.0, 10.0)
+    >>> round(seen_share(np.array([0.0, 0.5, 1.0, 8.0, 8.5]), 0.0, 10.0), 3)
     0.3
     """
-    gaps = gaps_s(frames_s, LONGEST_S)
+    gaps = gaps_s(frames_s, max(LONGEST_S, 2 * frame_interval_s(frames_s)))
     lost_s = np.clip(gaps[:, 1], start_s, end_s) - np.clip(gaps[:, 0], start_s, end_s)
     return 1 - float(lost_s.sum()) / max(end_s - start_s, 1e-9)
 
