@@ -91,8 +91,10 @@ def test_a_design_says_what_it_asks_and_costs(study: Study) -> None:
 
 @every_study
 def test_contrasts_are_pairs_of_rows_with_one_difference(study: Study) -> None:
-    assert len(set(study.contrasts)) == len(study.contrasts)
-    for first, second in study.contrasts:
+    contrasts = (*study.contrasts, *study.later)
+    assert len(set(contrasts)) == len(contrasts)
+    assert bool(study.later) == bool(study.later_when), "it is said when they were thought of"
+    for first, second in contrasts:
         assert first in study.rows
         assert second in study.rows
         differing = {x for x in set(first) ^ set(second) if "batches an epoch" not in x}

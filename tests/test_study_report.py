@@ -54,6 +54,7 @@ from made_study import EPOCHS, STEPS, Story, write_examples
 from test_reporting import Page
 
 OWN, MBPT, OHW, STILLS = "eht_d1t3 test", "eht_mbpt all", "eht_ohw all", "eht_fibrotug_stills all"
+IMAGES = "dsb2018 test"
 BETTER, WORSE = "ResNet-50, ImageNet, BCE, not frozen", "ResNet-50, random, BCE, not frozen"
 RNG = np.random.default_rng(3)
 NOISE = RNG.normal(0, 0.05, (2, 5, 12))  # of a row, a seed and an image
@@ -67,7 +68,8 @@ def small(study: Study, *rows: str) -> Study:
     """A study with some of its rows only."""
     chosen = tuple(row for row in study.rows if ", ".join(row) in rows)
     contrasts = tuple(pair for pair in study.contrasts if set(pair) <= set(chosen))
-    return replace(study, rows=chosen, contrasts=contrasts)
+    later = tuple(pair for pair in study.later if set(pair) <= set(chosen))
+    return replace(study, rows=chosen, contrasts=contrasts, later=later)
 
 
 def pair_of_images(gain: float = 0.0, noise: float = 0.0, **known: object) -> Story:
@@ -285,6 +287,57 @@ def test_what_is_there_in_part_is_said_first_and_its_contrasts_are_those_that_we
     assert any("One training of a row decides nothing" in note for note in notes)
 
 
+def test_contrasts_that_were_written_down_later_stand_apart_and_say_so(tmp_path: Path) -> None:
+    """They neither hide among the planned ones nor make those stricter."""
+    rows = tuple(", ".join(row) for row in STUDIES["dsb2018"].rows if "ResNet-50" in row)
+    story = Story(small(STUDIES["dsb2018"], *rows), constant({IMAGES: 0.8}), images=12)
+    found = seen(story, tmp_path)
+    with in_style():
+        document = document_of(found, tmp_path)
+    sections = {section.title: section for section in document.sections}
+    first, later = sections["Planned contrasts"], sections["Contrasts written down later"]
+    lines = {t.name: len(t.lines) for t in document.each(Table) if "contrasts_" in t.name}
+    place = "dsb2018_test"
+    assert lines == {f"contrasts_{place}": 6, f"later_contrasts_{place}": 2}
+    assert "after 24 of the 80 runs" not in str(first.blocks[0])
+    assert "written down later: after 24 of the 80 runs. They describe" in str(later.blocks[0])
+    (said,) = (each for each in points(document) if each.startswith(IMAGES))
+    assert "Of 6 planned contrasts" in said
+    assert "Of 2 contrasts written down later (after 24 of the 80 runs)" in said
+
+
+def test_one_training_above_all_opponents_is_told_to_be_one(tmp_path: Path) -> None:
+    lost = {("U-Net, focal", seed): ("failed", "") for seed in (1, 2)}
+    for name, known, words in (
+        ("one", lost, "more than opponents, here, one training"),
+        ("three", {}, "more than opponents, here"),
+    ):
+        study = small(table1, "U-Net, focal")
+        story = Story(study, constant(FILM), lambda model, place: 0.2, lost=known)
+        found = seen(story, tmp_path / name)
+        assert standing(found, "U-Net, focal", OHW).words == words
+        with in_style():
+            said = points(document_of(found, tmp_path / name))
+        (told,) = (each for each in said if each.startswith(OHW))
+        assert ("1 of them with one training, which decides nothing" in told) == (name == "one")
+
+
+def test_which_epoch_and_which_rate_are_told_as_the_recipes_have_them(tmp_path: Path) -> None:
+    rows = "UNeXt, random, common recipe", "UNeXt, random, recipe of UNeXt"
+    own = replace(small(STUDIES["rivals"], *rows), name="own")
+    plain = small(table1, "U-Net, focal")
+    for name, study, best, rate in (("own", own, True, False), ("plain", plain, False, True)):
+        found = seen(Story(study, constant(FILM)), tmp_path / name)
+        with in_style():
+            document = document_of(found, tmp_path / name)
+        notes = " ".join(t.note for t in document.each(Table) if t.name.startswith("scores"))
+        picked = "best on validation: UNeXt, random, recipe of UNeXt"
+        assert (f"The last epoch ({picked})." in notes) == best
+        assert ("The last epoch. " in notes) == (not best)
+        (claims,) = (s for s in document.sections if s.title == "The paper's claims")
+        assert ("All rows here train by Adam" in str(claims.blocks[0])) == rate
+
+
 def test_the_machine_of_each_run_is_told(tmp_path: Path) -> None:
     story = Story(
         small(table1, "U-Net, focal"), constant(FILM), machine=lambda seed: ("A", "B", "")[seed]
@@ -371,6 +424,9 @@ def test_stand_ins_are_labelled_and_stay_out_of_every_table_of_imagenet_rows(
     assert found.missing() == []
     with in_style():
         tables = document_of(found, tmp_path).each(Table)
+    (apart,) = (each for each in tables if each.name == "paper_random_weights")
+    assert not any("0.9390" in line.shown for line in apart.lines), "no printed row is theirs"
+    assert not any("paper" in name for line in apart.lines for name in line.values)
     for each in tables:
         if each.name.startswith(("paper", "scores", "contrasts")):
             labelled = [STAND_IN in " ".join(line.shown) for line in each.lines]

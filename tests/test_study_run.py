@@ -560,7 +560,7 @@ def test_the_folder_of_another_study_is_refused(
 
 
 def test_other_files_of_imagenet_weights_are_another_study(tmp_path: Path) -> None:
-    """Under one row they would be averaged without a word; older folders do not name theirs."""
+    """Under one row they would be averaged without a word; so would files that are not named."""
     first = TINY.plan("cpu")[0]
     net = NetRecipe(name="efficientnet_lite0", transfer="all")
     recipe = first.recipe.model_copy(update={"net": net})
@@ -570,10 +570,11 @@ def test_other_files_of_imagenet_weights_are_another_study(tmp_path: Path) -> No
     assert weights_of([first]) == {}
     same = dict.fromkeys(("study", "scale", "data", "random_instead", "plan"))
     other = {"weights": {"efficientnet_lite0": "0"}}
-    (tmp_path / "study.json").write_text(json.dumps({**same, **other}))
-    with pytest.raises(UserError, match="files of ImageNet weights"):
-        check_identity(tmp_path, {**same, "weights": at_hand})
-    (tmp_path / "study.json").write_text(json.dumps(same))
+    for begun in ({**same, **other}, same):
+        (tmp_path / "study.json").write_text(json.dumps(begun))
+        with pytest.raises(UserError, match="files of ImageNet weights"):
+            check_identity(tmp_path, {**same, "weights": at_hand})
+    (tmp_path / "study.json").write_text(json.dumps({**same, "weights": at_hand}))
     check_identity(tmp_path, {**same, "weights": at_hand})
 
 

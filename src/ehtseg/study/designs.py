@@ -1,7 +1,7 @@
 """Named experiments, each written down before its results: question, rows, expected answer, cost.
 
-Sources: protocol of the study, sections 10 and 11. The hours of a cost are for two cores at the
-scale `cpu`, estimated from the number of steps.
+Contrasts that were thought of when results had been seen stand apart, as `later`. Source of the
+rules: docs/protocol.md. The hours of a cost are for two cores at the scale `cpu`.
 """
 
 from __future__ import annotations
@@ -73,6 +73,27 @@ ADDED: tuple[Row, ...] = (
     ("U-Net", "focal (Lin)"),
 )
 
+WEIGHTS_ALONE = tuple(
+    ((network, "focal", freeze), (network, weights, "focal", freeze))
+    for network in BACKBONES
+    for weights in ("random", "permuted")
+    for freeze in ("frozen", "not frozen")
+)
+BUDGET_AND_LOSS = (
+    *against("focal", "BCE", cross(BACKBONES, ("focal", "BCE"), ("not frozen",))),
+    *against("focal (Lin)", "focal", cross(BACKBONES, ("focal", "focal (Lin)"), ("not frozen",))),
+    *(((n, "focal", "not frozen", "40 epochs"), (n, "focal", "not frozen")) for n in BACKBONES),
+)
+PLAIN = (  # the U-Net with what sets it apart from the others, one by one
+    *(
+        (("U-Net", loss, what), ("U-Net", loss))
+        for loss in ("BCE", "focal")
+        for what in ("batch norm", "width 64", "20 epochs")
+    ),
+    (("U-Net", "focal (Lin)"), ("U-Net", "focal")),
+)
+STATISTICS = against("frozen, statistics adapt", "frozen", ADDED)
+
 controls = Study(
     name="controls",
     question="Which part of the paper's gain is left when depth, norms, loss and budget are equal?",
@@ -89,12 +110,7 @@ controls = Study(
     "frozen; a U-Net with batch norm as good as an untrained encoder.",
     cost="120 runs, of them 33 those of table1; about 8 hours more",
     rows=tuple(PRINTED) + ADDED,
-    contrasts=tuple(
-        ((network, "focal", freeze), (network, weights, "focal", freeze))
-        for network in BACKBONES
-        for weights in ("random", "permuted")
-        for freeze in ("frozen", "not frozen")
-    ),
+    contrasts=(*WEIGHTS_ALONE, *BUDGET_AND_LOSS, *PLAIN, *STATISTICS),
     data=FILM,
 )
 
@@ -123,6 +139,8 @@ dsb2018 = Study(
         *against("focal", "BCE", NOT_FROZEN),
         *against("frozen", "not frozen", tuple(row for row in CELLS if "ImageNet" in row)),
     ),
+    later=against("ImageNet", "random", tuple(row for row in CELLS if row not in NOT_FROZEN)),
+    later_when="after 24 of the 80 runs",
     data=IMAGES,
     seeds=5,
     decisions=LIGHT,
@@ -194,8 +212,14 @@ stages = Study(
         ("ResNet-50", "no stage"),
         *(("ResNet-50", f"stages to {k}{frozen}") for frozen in ("", ", frozen") for k in STAGES),
     ),
-    # written down after 21 of the 33 runs: before, the page drew the curve and judged nothing
-    contrasts=tuple((("ResNet-50", f"stages to {k}"), ("ResNet-50", "no stage")) for k in STAGES),
+    later=(
+        *((("ResNet-50", f"stages to {k}"), ("ResNet-50", "no stage")) for k in STAGES),
+        *(
+            (("ResNet-50", f"stages to {k}, frozen"), ("ResNet-50", f"stages to {k}"))
+            for k in STAGES
+        ),
+    ),
+    later_when="the first five after 21 of the 33 runs, those of freezing after all of them",
     data=FILM,
     profile="modern",
 )

@@ -31,13 +31,15 @@ class Standing:
     gaps: dict[str, float]  # by opponent
     shown: Shown
     units: int
+    trainings: int
 
     @property
     def words(self) -> str:
         """What it has shown, and of how much that holds."""
-        if self.shown == "more than opponents" and self.units == 1:
-            return f"{self.shown}, here"
-        return self.shown
+        if self.shown != "more than opponents":
+            return self.shown
+        here = ", here" if self.units == 1 else ""
+        return f"{self.shown}{here}{', one training' if self.trainings == 1 else ''}"
 
 
 def standing(found: Found, row: str, place: str) -> Standing:
@@ -55,7 +57,7 @@ def standing(found: Found, row: str, place: str) -> Standing:
             known = interval(difference(scores, opponent).values)
             gaps[model] = known.estimate
             sure = sure and not known.low <= 0
-    return Standing(gaps, _shown(gaps, sure), len(scores.units) if scores else 0)
+    return Standing(gaps, _shown(gaps, sure), *(scores.values.shape if scores else (0, 0)))
 
 
 def opponent_of(

@@ -111,6 +111,8 @@ class Study:
     cost: str  # number of runs and hours, at the scale cpu on two cores
     rows: tuple[Row, ...]
     contrasts: tuple[tuple[Row, Row], ...] = ()  # first - second; one family for Holm
+    later: tuple[tuple[Row, Row], ...] = ()  # contrasts that were thought of later: another family
+    later_when: str = ""  # what had been seen by then, in words
     data: Data
     seeds: int = 3
     profile: Literal["paper", "modern"] = "paper"

@@ -19,11 +19,17 @@ from ehtseg.reporting.study_figures import examples, in_style
 from ehtseg.reporting.study_page import write_document
 from ehtseg.study.convergence import GOOD
 from ehtseg.study.found import Found, found_in
-from ehtseg.study.levels import label
 from ehtseg.study.opponents import Shown, standing
 from ehtseg.study.plan import SCALES, STAND_IN, Study
 from ehtseg.study.report_cells import slug
-from ehtseg.study.report_contrasts import claim_section, contrast_section, contrasts_at, tally_of
+from ehtseg.study.report_contrasts import (
+    claim_section,
+    contrast_section,
+    contrasts_at,
+    later_pairs,
+    planned_pairs,
+    tally_of,
+)
 from ehtseg.study.report_designs import depth_in_short, leakage_in_short, level_sections
 from ehtseg.study.report_paper import paper_in_short, paper_section
 from ehtseg.study.report_pixels import pixel_sections
@@ -31,6 +37,7 @@ from ehtseg.study.report_rivals import rival_sections, rivals_ahead, rivals_in_s
 from ehtseg.study.report_scores import place_sections
 from ehtseg.study.report_training import collapse_section, runs_section, training_section
 from ehtseg.study.results import read_examples, read_facts, read_results
+from ehtseg.study.statistics import Table
 from ehtseg.study.verdicts import Claim, claims, unseen
 
 STANDINGS: dict[Shown, str] = {
@@ -42,14 +49,14 @@ STANDINGS: dict[Shown, str] = {
 }
 HOW = (
     "One epoch is one pass over the training images that the scale asks for; the headline is the "
-    "last epoch, the best epoch on validation stands beside it.",
+    "last epoch unless a table names another, the best epoch on validation stands beside it.",
     "Scores are computed image by image at the size of the image, averaged over the images of a "
     "recording first, then over recordings; trainings with other seeds are repeats, not units.",
     "Intervals of 95 %: over units Student's t below 20 units and BCa bootstrap from 20, none from "
-    "one unit; what trainings have in common beyond units is added in squares, by Student's t, so "
-    "that two trainings make a wide interval. Shares of runs: Wilson; their differences: Newcombe.",
+    "one unit; Student's t over trainings is added in squares, so that two trainings make a wide "
+    "interval. Shares of runs: Wilson; their differences: Newcombe.",
     "Tests of contrasts: all flips of signs up to 15 units, else Wilcoxon, paired by unit, p no "
-    "smaller than that of the interval where trainings differ; Holm over the planned contrasts of "
+    "smaller than that of the interval, which counts trainings; Holm over the planned contrasts of "
     "a place; equality by two one-sided tests at 0.005. A pair with one training each is not "
     "judged. An interval of few units may reach beyond what a score can be.",
     f"Steps to a validation Dice of {GOOD}: first epoch that shows it; runs that never do are "
@@ -161,24 +168,39 @@ def _progress_in_short(found: Found) -> list[str]:
 
 def _place_in_short(found: Found, place: str) -> str:
     """What the rows have shown at a place, and what its contrasts decide."""
-    held = Counter(standing(found, row, place).shown for row in found.rows)
+    standings = [standing(found, row, place) for row in found.rows]
+    held = Counter(each.shown for each in standings)
+    once = sum(each.words.endswith("one training") for each in standings)
+    alone = f" ({once} of them with one training, which decides nothing)" if once else ""
     told = f"of {len(found.rows)} rows " + "; ".join(
-        f"{held[shown]} {words}" for shown, words in STANDINGS.items() if held[shown]
+        f"{held[shown]} {words}{alone if shown == 'more than opponents' else ''}"
+        for shown, words in STANDINGS.items()
+        if held[shown]
     )
     told = told if held else "no planned row has scores here"
-    pairs = [(label(one), label(other)) for one, other in found.study.contrasts]
-    compared = contrasts_at({row: found.table(row, place) for row in found.rows}, pairs)
-    return f"{place}: {told}. {tally_of(compared, len(pairs), found.unit)}".strip()
+    tables = {row: found.table(row, place) for row in found.rows}
+    return f"{place}: {told}. {_tallies(found, tables)}".strip()
 
 
 def _together_in_short(found: Found) -> list[str]:
     """What the contrasts decide over all recordings never trained on."""
-    pairs = [(label(one), label(other)) for one, other in found.study.contrasts]
-    if found.unit != "recording" or not pairs:
+    if found.unit != "recording" or not (planned_pairs(found) or later_pairs(found)):
         return []
     tables = {row: found.together(row, unseen(found)) for row in found.rows}
-    told = tally_of(contrasts_at(tables, pairs), len(pairs), found.unit)
-    return [f"All recordings never trained on: {told}"]
+    return [f"All recordings never trained on: {_tallies(found, tables)}"]
+
+
+def _tallies(found: Found, tables: Mapping[str, Table | None]) -> str:
+    """What the planned contrasts decide, and what those show that were written down later."""
+    kinds = {
+        "planned contrasts": planned_pairs(found),
+        f"contrasts written down later ({found.study.later_when})": later_pairs(found),
+    }
+    told = [
+        tally_of(contrasts_at(tables, pairs), len(pairs), found.unit, kind)
+        for kind, pairs in kinds.items()
+    ]
+    return " ".join(filter(None, told))
 
 
 def _missing_section(found: Found) -> Section:

@@ -6,6 +6,7 @@ import math
 
 from ehtseg.reporting.document import Tone
 from ehtseg.reporting.study_figures import Mark
+from ehtseg.study.found import Found
 from ehtseg.study.intervals import interval
 from ehtseg.study.statistics import Table
 
@@ -30,6 +31,13 @@ def score_cell(scores: Table | None, sign: str = "") -> str:
     if len(by_seed) == 1:
         return shown
     return f"{shown}\n[{by_seed.min():.4f} to {by_seed.max():.4f}]"
+
+
+def epoch_words(found: Found) -> str:
+    """Which epoch a headline score is of: the last, but where a recipe asks for the best."""
+    planned = found.study.plan(found.scale)
+    best = dict.fromkeys(run.row for run in planned if run.recipe.fit.checkpoint == "best")
+    return f"last epoch (best on validation: {'; '.join(best)})" if best else "last epoch"
 
 
 def held_cell(gap: float | None, shown: str = "") -> str:

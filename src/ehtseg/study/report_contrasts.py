@@ -10,7 +10,7 @@ from ehtseg.reporting.document import Block, Line, Points, Section, table
 from ehtseg.study.found import Found
 from ehtseg.study.levels import label
 from ehtseg.study.plan import STAND_IN
-from ehtseg.study.report_cells import BRACKETS, NONE, score_cell, slug
+from ehtseg.study.report_cells import BRACKETS, NONE, epoch_words, score_cell, slug
 from ehtseg.study.significance import MARGIN
 from ehtseg.study.statistics import (
     Contrast,
@@ -37,42 +37,72 @@ CONFOUNDED = (
     "In the paper's table the networks with pretrained layers also differ from the U-Net trained "
     "from scratch in the number of epochs and, as the table is rebuilt here, in depth, width and "
     "batch norm. C1 to C3 therefore ask for the same architecture from random weights, as in the "
-    "studies controls and dsb2018. All train by Adam at the paper's constant rate of 0.001, which "
-    "is high for layers that are trained on from ImageNet weights: the study rates asks how much "
-    "of a result is the rate."
+    "studies controls and dsb2018."
+)
+CONSTANT_RATE = (
+    " All rows here train by Adam at the paper's constant rate of 0.001, which is high for layers "
+    "that are trained on from ImageNet weights: the study rates asks how much of a result is the "
+    "rate."
 )
 
 
 def contrast_section(found: Found) -> list[Section]:
-    """Every planned contrast, place by place, each place one family for Holm."""
-    planned = [(label(one), label(other)) for one, other in found.study.contrasts]
-    if not planned:
-        return []
-    stand_ins = [(one + STAND_IN, other + STAND_IN) for one, other in planned]
+    """Every contrast, place by place, each place one family for Holm; later ones stand apart."""
+    lists = {
+        "Planned contrasts": (planned_pairs(found), "the planned contrasts of a place", ""),
+        "Contrasts written down later": (
+            later_pairs(found),
+            f"these contrasts, which were written down later: {found.study.later_when}. They "
+            "describe; what they suggest has to be planned and run anew",
+            "later_",
+        ),
+    }
+    return [
+        _section(found, pairs, title, family_words, prefix)
+        for title, (pairs, family_words, prefix) in lists.items()
+        if pairs
+    ]
+
+
+def planned_pairs(found: Found) -> list[Pair]:
+    """The contrasts that were written down before any result."""
+    return [(label(one), label(other)) for one, other in found.study.contrasts]
+
+
+def later_pairs(found: Found) -> list[Pair]:
+    """The contrasts that were thought of when results had been seen."""
+    return [(label(one), label(other)) for one, other in found.study.later]
+
+
+def _section(
+    found: Found, pairs: Sequence[Pair], title: str, family_words: str, prefix: str
+) -> Section:
+    stand_ins = [(one + STAND_IN, other + STAND_IN) for one, other in pairs]
     intro = (
-        "First row minus second row in Dice at threshold 0.5, last epoch, paired by "
-        f"{found.unit} and training. p is corrected after Holm over the planned contrasts of a "
-        "place, including those that could not be tested yet; “equal” means a difference shown "
-        f"to be smaller than {MARGIN} (two one-sided tests)."
+        f"First row minus second row in Dice at threshold 0.5, {epoch_words(found)}, paired by "
+        f"{found.unit} and training. p is corrected after Holm over {family_words}, including "
+        "those that could not be tested yet; “equal” means a difference shown to be smaller than "
+        f"{MARGIN} (two one-sided tests)."
     )
     apart = "Rows from random weights for want of ImageNet weights"
     blocks: list[Block] = [intro]
     if len(found.places) > 1:
-        blocks += _overview(found, planned, "contrasts", "Differences, place by place")
-    blocks += _overview(found, stand_ins, "contrasts_random_weights", apart)
+        blocks += _overview(found, pairs, f"{prefix}contrasts", "Differences, place by place")
+    blocks += _overview(found, stand_ins, f"{prefix}contrasts_random_weights", apart)
     for place in found.places:
-        blocks += _family(found, (place,), planned, place, slug(place))
+        blocks += _family(found, (place,), pairs, place, f"{prefix}contrasts_{slug(place)}")
     if found.unit == "recording" and len(unseen(found)) > 1:
-        title = (
+        together = (
             "All recordings never trained on: differences only, each within one recording and its "
             "masks; the scores themselves are never averaged over places"
         )
-        blocks += _family(found, unseen(found), planned, title, "unseen_recordings")
-    lost = [pair for pair in planned if not set(pair) <= set(found.rows)]
+        name = f"{prefix}contrasts_unseen_recordings"
+        blocks += _family(found, unseen(found), pairs, together, name)
+    lost = [pair for pair in pairs if not set(pair) <= set(found.rows)]
     if lost:
         told = tuple(f"Not tested, for want of runs: {one} against {other}." for one, other in lost)
         blocks.append(Points(told))
-    return [Section("Planned contrasts", tuple(blocks))]
+    return Section(title, tuple(blocks))
 
 
 def claim_section(found: Found, judged: Sequence[Claim]) -> Section:
@@ -94,7 +124,7 @@ def claim_section(found: Found, judged: Sequence[Claim]) -> Section:
         for case in claim.cases
     ]
     note = "The cases below hold the numbers. “Cannot tell” is an answer."
-    blocks: list[Block] = [CONFOUNDED]
+    blocks: list[Block] = [CONFOUNDED + (CONSTANT_RATE if _at_the_papers_rate(found) else "")]
     blocks += table("claims", "Verdicts", columns, lines, note, columns[1:])
     blocks += [Points(tuple(cases))] if cases else []
     return Section("The paper's claims", (*blocks, SENTENCE))
@@ -111,10 +141,12 @@ def contrasts_at(tables: Mapping[str, Table | None], pairs: Sequence[Pair]) -> d
     return {pair: corrected["\t".join(pair)] for pair in compared}
 
 
-def tally_of(compared: Mapping[Pair, Contrast], planned: int, unit: str) -> str:
-    """The contrasts of a place as one sentence; nothing where none was planned."""
+def tally_of(
+    compared: Mapping[Pair, Contrast], planned: int, unit: str, kind: str = "planned contrasts"
+) -> str:
+    """The contrasts of a place as one sentence; nothing where there is none."""
     if not compared:
-        return f"None of {planned} planned contrasts could be tested." if planned else ""
+        return f"None of {planned} {kind} could be tested." if planned else ""
     units = max(each.units for each in compared.values())
     if units < 2:
         return f"One {unit} decides no contrast."
@@ -127,7 +159,12 @@ def tally_of(compared: Mapping[Pair, Contrast], planned: int, unit: str) -> str:
     told = [f"{verdicts.count(name)} {word}" for name, word in words.items() if name in verdicts]
     lost = planned - len(verdicts)
     told += [f"{lost} not tested, for want of runs"] if lost else []
-    return f"Of {planned} planned contrasts {', '.join(told)}."
+    return f"Of {planned} {kind} {', '.join(told)}."
+
+
+def _at_the_papers_rate(found: Found) -> bool:
+    fits = [run.recipe.fit for run in found.study.plan(found.scale)]
+    return all((f.optimizer, f.schedule, f.lr) == ("adam", "constant", 1e-3) for f in fits)
 
 
 def _overview(found: Found, pairs: Sequence[Pair], name: str, title: str) -> tuple[Block, ...]:
@@ -182,7 +219,7 @@ def _family(
     )
     seeds = min((each.seeds for each in compared.values()), default=0)
     note = " ".join([spread, *cautions(units, seeds, found.unit)])
-    return table(f"contrasts_{name}", title, columns, lines, note, words=("in words",))
+    return table(name, title, columns, lines, note, words=("in words",))
 
 
 def _line(found: Found, pair: Pair, each: Contrast, chosen: Contrast | None) -> Line:

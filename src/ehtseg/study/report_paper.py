@@ -21,7 +21,7 @@ from ehtseg.study.report_cells import (
     short_cell,
     values_of,
 )
-from ehtseg.study.report_scores import SHOWN
+from ehtseg.study.report_scores import shown_note
 from ehtseg.study.statistics import implied_sd
 
 FEW = 4  # rows below which their order says nothing
@@ -70,17 +70,25 @@ def paper_section(found: Found) -> list[Section]:
     lines = [_line(found, row) for row in printed]
     lines += opponent_lines(found, _run(found, printed), width=4)
     stand_ins = [
-        _line(found, row + STAND_IN) for row in printed if row + STAND_IN in found.stand_ins
+        _without_paper(_line(found, row + STAND_IN))
+        for row in printed
+        if row + STAND_IN in found.stand_ins
     ]
     apart = table(
         "paper_random_weights",
         "Rows run from random weights, because the ImageNet weights could not be had",
-        columns,
+        (columns[0], *columns[4:]),
         stand_ins,
         "They stand in for no printed row and take part in no comparison with ImageNet weights.",
     )
-    main = table("paper", "The paper's table, and ours", columns, lines, SHOWN)
+    main = table("paper", "The paper's table, and ours", columns, lines, shown_note(found))
     return [Section("The paper's table beside ours", (*notes, *main, *apart))]
+
+
+def _without_paper(line: Line) -> Line:
+    """A line less what the paper prints, which is of another start."""
+    values = {name: x for name, x in line.values.items() if not name.endswith("_paper")}
+    return Line((line.shown[0], *line.shown[4:]), values)
 
 
 def opponent_lines(found: Found, rows: Sequence[str], width: int) -> list[Line]:

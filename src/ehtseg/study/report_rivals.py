@@ -17,7 +17,7 @@ from ehtseg.study.report_cells import NONE, slug
 from ehtseg.study.report_contrasts import contrasts_at
 from ehtseg.study.rival_table import RivalRow, rival_table
 from ehtseg.study.rivals import COMMON
-from ehtseg.study.significance import MARGIN
+from ehtseg.study.significance import ALPHA, MARGIN
 from ehtseg.study.statistics import Contrast, verdict
 from ehtseg.study.verdicts import unseen
 from ehtseg.study.words import say_interval
@@ -126,11 +126,17 @@ def _recommended(lead: _Lead, prices: Mapping[str, Price]) -> str:
     price = f" It trains at 1 / {rates[0] / rates[1]:.2g} of our rate." if len(rates) == 2 else ""
     if verdict(lead.gap) == "higher":
         return f"Recommended across recordings: {lead.best}.{price}"
+    if lead.gap.difference.estimate <= 0:
+        return f"Recommended across recordings: our {OURS}."
+    if 2 ** (1 - lead.gap.units) >= ALPHA:
+        return (
+            f"Recommended across recordings: nothing new. With {lead.gap.units} recordings no lead "
+            f"can be told from chance, so that our {OURS} stays by default and not by merit; the "
+            f"study rivals-dsb2018 has the images that can decide against it.{price}"
+        )
     return (
         f"Recommended across recordings: our {OURS} still, because the lead of {lead.best} is not "
         f"told from chance.{price}"
-        if lead.gap.difference.estimate > 0
-        else f"Recommended across recordings: our {OURS}."
     )
 
 

@@ -19,6 +19,7 @@ from ehtseg.study.opponents import Standing, opponent_of, standing
 from ehtseg.study.report_cells import (
     BRACKETS,
     NONE,
+    epoch_words,
     held_cell,
     mark_of,
     mean_of,
@@ -38,11 +39,18 @@ from ehtseg.study.statistics import (
 
 MANY_FRAMES = 10  # of one recording, from which their correlation can be told
 SHOWN = (
-    "Last epoch, threshold 0.5 unless another is named; images of a recording are averaged first, "
-    f"trainings are repeats. {BRACKETS} Grey: opponents that have never seen a network. A row that "
+    "Threshold 0.5 unless another is named; images of a recording are averaged first, trainings "
+    f"are repeats. {BRACKETS} Grey: opponents that have never seen a network. A row that "
     "does not beat a copied training mask has shown nothing; one that does not beat the threshold, "
     "no more than a line of code."
 )
+
+
+def shown_note(found: Found) -> str:
+    """What the scores of a table are, and what a row has shown by them."""
+    return f"The {epoch_words(found)}. {SHOWN}"
+
+
 AVERAGED = (
     "The same scores averaged in three ways: over images, over recordings (their images first; the "
     "way of every other table), and of all pixels together, where large tissues count more. Means "
@@ -117,7 +125,8 @@ def _score_table(
     )  # fmt: skip
     what = "Rows run from random weights, for want of ImageNet weights" if apart else "Scores"
     words = (columns[-1],)
-    return table(name, f"{what}: {place}", columns, lines, "" if apart else SHOWN, words)
+    note = "" if apart else shown_note(found)
+    return table(name, f"{what}: {place}", columns, lines, note, words)
 
 
 def _score_line(

@@ -28,7 +28,7 @@ from ehtseg.study.ledger import Ledger, locked
 from ehtseg.study.plan import Run, Study
 from ehtseg.study.prices import PRICES
 from ehtseg.study.results import BASELINES, EXAMPLES, read_facts, write_facts
-from ehtseg.study.shared import neighbours, same_weights
+from ehtseg.study.shared import neighbours
 from ehtseg.study.task import Task, carry_out, look_for_weights, once
 
 Tell = Callable[[str], None]  # one sentence for the user
@@ -168,8 +168,7 @@ def check_identity(out: Path, facts: dict[str, Any]) -> None:
         return
     before = read_facts(out)
     for name, words in IDENTITY.items():
-        alike = same_weights(before, facts)
-        if not (alike if name == "weights" else before.get(name) == facts[name]):
+        if before.get(name) != facts[name]:
             raise UserError(
                 f"the {words} with which {out} was begun{_said(before.get(name))}",
                 f"another one{_said(facts[name])}",
@@ -292,9 +291,6 @@ def _write_facts(out: Path, facts: dict[str, Any], tell: Tell) -> None:
         write_facts(out, facts)
         return
     before, now = read_facts(out), facts["made_with"]
-    if "weights" not in before:  # of a version that did not note them
-        before["weights"] = facts["weights"]
-        write_facts(out, before)
     known = [before["made_with"], *before.get("continued_with", [])]
     if now not in known:
         changed = ", ".join(name for name in now if now[name] != known[0].get(name))
