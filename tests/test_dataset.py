@@ -8,10 +8,11 @@ import shutil
 from pathlib import Path
 from typing import Any
 
+import imagecodecs
 import numpy as np
 import pytest
 import tifffile
-from PIL import Image
+from PIL import ExifTags, Image
 
 from conftest import shared, write_labelled
 from ehtseg.jobs.check import check
@@ -150,6 +151,59 @@ def test_colour_images_lose_only_their_alpha(folder: Path) -> None:
     save(folder / "images/a_0000.png", colours)
     image, _ = open_dataset([folder]).read(0)
     np.testing.assert_array_equal(image, colours[..., :3])
+
+
+@pytest.mark.parametrize("kind", ["RGB", "RGBA", "palette", "16 bits"])
+def test_grey_that_is_stored_as_colours_is_grey(kind: str, folder: Path) -> None:
+    expected = [open_dataset([folder]).read(i)[0] for i in range(5)]
+    for i, image in enumerate(expected):
+        file = folder / f"images/a_{i:04d}.png"
+        colours = np.repeat(image[..., None], 4 if kind == "RGBA" else 3, axis=2)
+        if kind == "palette":
+            Image.fromarray(image).convert("P").save(file)
+        elif kind == "16 bits":
+            file.write_bytes(imagecodecs.png_encode(colours.astype(np.uint16) * 257))
+        else:
+            save(file, colours)
+    dataset = open_dataset([folder])
+    assert dataset.coloured == frozenset()
+    assert not any("colour" in note for note in dataset.notes)
+    for i, image in enumerate(expected):
+        found = dataset.read(i)[0]
+        assert found.shape == image.shape
+        assert kind == "16 bits" or np.array_equal(found, image)
+
+
+def test_a_recording_is_grey_or_coloured_as_a_whole(folder: Path) -> None:
+    colours = np.random.default_rng(0).integers(0, 256, (32, 32, 3), dtype=np.uint8)
+    save(folder / "images/a_0004.png", colours)
+    dataset = open_dataset([folder])
+    assert dataset.coloured == {"a"}
+    first = np.asarray(Image.open(folder / "images/a_0000.png"))
+    np.testing.assert_array_equal(dataset.read(0)[0], np.repeat(first[..., None], 3, axis=2))
+    np.testing.assert_array_equal(dataset.read(4)[0], colours)
+    assert dataset.read(5)[0].ndim == 2
+    (note,) = [note for note in dataset.notes if "colour" in note]
+    assert note.startswith("1 of 2 recordings have colour (a): made-up scenes")
+    assert "7 x uint8, grey" in "".join(check([folder]).lines)
+
+
+def test_pictures_that_their_exif_turns_are_turned_and_said(folder: Path) -> None:
+    exif = Image.Exif()
+    exif[ExifTags.Base.Orientation] = 6
+    stored = np.arange(20 * 32, dtype=np.uint16).reshape(20, 32).clip(0, 255).astype(np.uint8)
+    painted = np.zeros((32, 20), np.uint8)
+    painted[4:9, 3:] = 255
+    Image.fromarray(stored).save(folder / "images/a_0000.png", exif=exif)
+    save(folder / "masks/a_0000.png", painted)
+    dataset = open_dataset([folder])
+    image, mask = dataset.read(0)
+    np.testing.assert_array_equal(image, np.rot90(stored, -1))
+    np.testing.assert_array_equal(mask, painted > 0)
+    assert any("turned as their EXIF says" in n and "a_0000.png" in n for n in dataset.notes)
+    save(folder / "masks/a_0000.png", painted.T)
+    assert "turned by 90 degrees?" in fault(folder)
+    assert "paint on the picture that viewers show" in fault(folder)
 
 
 def test_some_empty_masks_are_counted(folder: Path) -> None:

@@ -293,6 +293,20 @@ def test_what_is_ignored_neither_trains_nor_counts(tmp_path: Path) -> None:
         open_dataset([folder])
 
 
+def test_grey_that_is_stored_as_colours_gets_scenes_and_no_tint(tmp_path: Path) -> None:
+    folders = [write_labelled(tmp_path / name / "film", {"film": 4}) for name in ("grey", "rgb")]
+    for path in (folders[1] / "images").iterdir():
+        with Image.open(path) as picture:
+            colours = picture.convert("RGB")
+        colours.save(path)
+    recipe = Recipe(data=DataRecipe(size=48))
+    assert recipe.data.augment == "scenes"
+    grey, rgb = (TrainingFrames(open_dataset([each]), range(4), recipe) for each in folders)
+    for position in range(8):
+        pictures = [frames.picture(0, position, position % 4) for frames in (grey, rgb)]
+        assert all(torch.equal(a, b) for a, b in zip(*pictures, strict=True))
+
+
 def test_batches_do_not_depend_on_who_computes_them(dataset: Dataset) -> None:
     frames = TrainingFrames(dataset, range(10), TINY)
     alone = list(epoch_batches(frames, epoch=1, workers=0))

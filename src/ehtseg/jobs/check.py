@@ -9,7 +9,8 @@ from pathlib import Path
 
 import numpy as np
 
-from ehtseg.reading.dataset import Dataset, Inspected, survey
+from ehtseg.reading.dataset import Dataset, survey
+from ehtseg.reading.inspected import Inspected
 from ehtseg.reading.splits import split_dataset
 from ehtseg.recipe import DataRecipe
 from ehtseg.records import UserError
@@ -61,7 +62,9 @@ def _recordings(dataset: Dataset) -> list[str]:
 
 
 def _colours(look: Inspected) -> str:
-    return {2: "grey"}.get(len(look.shape)) or {3: "RGB", 4: "RGBA"}[look.shape[2]]
+    if len(look.shape) == 2:
+        return "grey"
+    return {3: "RGB", 4: "RGBA"}[look.shape[2]] + ("" if look.coloured else " without colour")
 
 
 def _tissue(looks: Sequence[Inspected]) -> list[str]:

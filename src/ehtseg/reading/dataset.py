@@ -8,16 +8,17 @@ import shlex
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
 from ehtseg.reading.geometry import mask_to_working_size, to_working_size
-from ehtseg.reading.intensity import decide_look, sampled_indices, thinned
-from ehtseg.reading.masks import IGNORED, explain_mask, read_mask
+from ehtseg.reading.inspected import Inspected, inspect
+from ehtseg.reading.intensity import Look, as_image, decide_look, sampled_indices, thinned
+from ehtseg.reading.masks import IGNORED, read_mask
 from ehtseg.reading.pairs import LabelledFrame, Pairs, find_pairs, some
-from ehtseg.reading.pixels import EIGHT_BIT, read_pixels, to_uint8
+from ehtseg.reading.pixels import EIGHT_BIT, read_pixels
 from ehtseg.records import Array, Scaling, UserError
 
 TOLD = 3  # faults told in one error
@@ -33,15 +34,17 @@ class Dataset:
     sha256: str  # of every image and mask file with its recording and frame number, in order
     scalings: Mapping[str, Scaling]  # one a recording
     fps: Mapping[str, float]  # one a recording, where it is known
+    coloured: frozenset[str] = frozenset()  # recordings; all others are grey, however stored
 
     def __len__(self) -> int:
         """Number of labelled frames."""
         return len(self.frames)
 
     def read(self, i: int) -> tuple[Array, Array]:
-        """Image i, uint8 (H, W) or (H, W, 3), and its mask, bool (H, W)."""
+        """Image i, uint8 (H, W), or (H, W, 3) where its recording has colour; its mask, bool."""
         frame = self.frames[i]
-        image = to_uint8(read_pixels(frame.image), self.scalings[frame.recording])
+        look = Look(self.scalings[frame.recording], frame.recording not in self.coloured)
+        image, _ = as_image(read_pixels(frame.image), look)
         return image, read_mask(frame.mask)
 
     def ignored(self, i: int) -> Array | None:
@@ -65,18 +68,6 @@ class Dataset:
         for i, frame in enumerate(self.frames):
             found[frame.recording].append(i)
         return {name: tuple(indices) for name, indices in found.items()}
-
-
-@dataclass(frozen=True, slots=True)
-class Inspected:
-    """What one labelled frame showed when it was read."""
-
-    frame: LabelledFrame
-    shape: tuple[int, ...]  # (H, W) or (H, W, C)
-    dtype: str
-    flat: bool  # every pixel of the image has the same value
-    how: str  # the mask file was understood
-    share: float  # of the pixels that are tissue
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,16 +99,19 @@ def survey(folders: Sequence[Path], recording: str | None = None) -> Survey:
     problems = [problem for each in pairs for problem in each.problems]
     problems += _one_name_for_several(named, recording)
     with ThreadPoolExecutor(min(4, os.cpu_count() or 1)) as pool:
-        seen = list(pool.map(_inspect, [frame for each in pairs for frame in each.frames]))
+        seen = list(pool.map(inspect, [frame for each in pairs for frame in each.frames]))
     looks = [look for look in seen if isinstance(look, Inspected)]
     problems += [look for look in seen if isinstance(look, UserError)]
     problems += _faults_of_all(folders, looks)
     fps = _rates(pairs, problems)
     scalings = _scalings(looks, problems)
     notes = [note for each in pairs for note in each.notes]
-    notes += _notes(looks) + _scaling_notes(scalings) + _joint_notes(looks)
+    coloured = frozenset(look.frame.recording for look in looks if look.coloured)
+    notes += _notes(looks) + _scaling_notes(scalings) + _colour_notes(coloured, len(scalings))
+    notes += _joint_notes(looks)
     frames = tuple(look.frame for look in looks)
-    dataset = Dataset(tuple(named), frames, tuple(notes), _sha256(frames), scalings, fps)
+    sha256 = _sha256(frames)
+    dataset = Dataset(tuple(named), frames, tuple(notes), sha256, scalings, fps, coloured)
     return Survey(dataset, tuple(looks), tuple(problems))
 
 
@@ -141,61 +135,6 @@ def _one_name_for_several(folders: Iterable[Path], recording: str | None) -> lis
             "Name the recording and frame number of each image in their meta.json.",
         )
     ]
-
-
-def _inspect(frame: LabelledFrame) -> Inspected | UserError:
-    """Read one image and its mask; a fault comes back as what it would raise."""
-    try:
-        values, reading = read_pixels(frame.image), explain_mask(frame.mask)
-    except UserError as fault:
-        return fault
-    flat = bool((values == values.flat[0]).all())
-    share = float(reading.mask.mean())
-    fault_seen = _fault(frame, values, reading.mask, flat and share > 0)
-    if fault_seen:
-        return fault_seen
-    if frame.ignore is not None:
-        try:
-            ignored = read_mask(frame.ignore)
-        except UserError as fault:
-            return fault
-        if ignored.shape != reading.mask.shape:
-            return UserError(
-                f"{frame.ignore} at the size of its image, {reading.mask.shape[1]} px wide",
-                f"{ignored.shape[1]} x {ignored.shape[0]} px",
-                "Export it like the masks.",
-            )
-    truth = frame.mask.read_bytes() + (frame.ignore.read_bytes() if frame.ignore else b"")
-    hashed = replace(
-        frame,
-        image_sha256=hashlib.sha256(frame.image.read_bytes()).hexdigest(),
-        mask_sha256=hashlib.sha256(truth).hexdigest(),
-    )
-    return Inspected(hashed, values.shape, values.dtype.name, flat, reading.how, share)
-
-
-def _fault(frame: LabelledFrame, values: Array, mask: Array, blank: bool) -> UserError | None:
-    if values.dtype.kind == "f" and not np.isfinite(values).all():
-        return UserError(
-            "images of finite numbers",
-            f"{(~np.isfinite(values)).sum()} NaN or infinite values in {frame.image}",
-            "Export the frame again, or take it and its mask away.",
-        )
-    if blank:
-        return UserError(
-            "images that show something where their mask says tissue",
-            f"the same value in every pixel of {frame.image}",
-            "Export the frame again, or take it and its mask away.",
-        )
-    if values.shape[:2] != mask.shape:
-        sizes = [f"{shape[1]} x {shape[0]}" for shape in (values.shape, mask.shape)]
-        turned = " (turned by 90 degrees?)" if values.shape[:2] == mask.shape[::-1] else ""
-        return UserError(
-            "masks of the size of their images",
-            f"{frame.image} with {sizes[0]} and {frame.mask} with {sizes[1]} px{turned}",
-            "Export the masks at the size of the images, without cropping or turning.",
-        )
-    return None
 
 
 def _faults_of_all(folders: Sequence[Path], looks: Sequence[Inspected]) -> list[UserError]:
@@ -264,16 +203,31 @@ def _scaling_notes(scalings: Mapping[str, Scaling]) -> list[str]:
     ]
 
 
+def _colour_notes(coloured: frozenset[str], of: int) -> list[str]:
+    if not coloured:
+        return []
+    return [
+        f"{len(coloured)} of {of} recordings have colour ({some(sorted(coloured))}): made-up "
+        "scenes (--augment scenes), which are grey, leave their frames as they are."
+    ]
+
+
 def _notes(looks: Sequence[Inspected]) -> list[str]:
     notes = [
         f"{count} masks read as: {how}." for how, count in Counter(x.how for x in looks).items()
     ]
     empty = [look.frame.mask.name for look in looks if not look.share]
     blank = [look.frame.image.name for look in looks if look.flat]
+    turned = [look.frame.image.name for look in looks if look.turned]
     if empty:
         notes.append(f"{len(empty)} of {len(looks)} masks are empty: {some(empty)}.")
     if blank:
         notes.append(f"{len(blank)} images are the same value everywhere: {some(blank)}.")
+    if turned:
+        notes.append(
+            f"{len(turned)} images are turned as their EXIF says, which is how viewers show them: "
+            f"{some(turned)}."
+        )
     return notes
 
 

@@ -47,7 +47,7 @@ def decide_look(sample: Sequence[Array], deep: bool) -> Look:
     sampled pixels. The recording is grey where no sampled frame has colour.
     """
     scaling = _percentile_scaling(sample) if deep else EIGHT_BIT
-    return Look(scaling, all(not _has_colour(to_uint8(values, scaling)) for values in sample))
+    return Look(scaling, all(not has_colour(to_uint8(values, scaling)) for values in sample))
 
 
 def as_image(values: Array, look: Look) -> tuple[Array, bool]:
@@ -58,7 +58,16 @@ def as_image(values: Array, look: Look) -> tuple[Array, bool]:
     image = np.ascontiguousarray(image)
     if not look.is_grey:
         return image, False
-    return cv2.cvtColor(image, cv2.COLOR_RGB2GRAY), _has_colour(image)
+    return cv2.cvtColor(image, cv2.COLOR_RGB2GRAY), has_colour(image)
+
+
+def has_colour(image: Array) -> bool:
+    """Whether an image (H, W[, 3]) differs anywhere from its own grey version."""
+    if image.ndim == 2:
+        return False
+    image = np.ascontiguousarray(image)
+    grey = cv2.cvtColor(cv2.cvtColor(image, cv2.COLOR_RGB2GRAY), cv2.COLOR_GRAY2RGB)
+    return bool(cv2.absdiff(image, grey).max() > NEUTRAL)
 
 
 def _percentile_scaling(sample: Sequence[Array]) -> Scaling:
@@ -66,12 +75,3 @@ def _percentile_scaling(sample: Sequence[Array]) -> Scaling:
     low, high = np.percentile(pooled, PERCENTILES).tolist()
     source = f"percentiles {PERCENTILES[0]} and {PERCENTILES[1]} of {len(sample)} frames"
     return Scaling(low, high if high > low else low + 1, source)
-
-
-def _has_colour(image: Array) -> bool:
-    """Whether an image (H, W[, 3]) differs anywhere from its own grey version."""
-    if image.ndim == 2:
-        return False
-    image = np.ascontiguousarray(image)
-    grey = cv2.cvtColor(cv2.cvtColor(image, cv2.COLOR_RGB2GRAY), cv2.COLOR_GRAY2RGB)
-    return bool(cv2.absdiff(image, grey).max() > NEUTRAL)
