@@ -20,7 +20,7 @@ from PIL import Image
 from conftest import write_labelled
 from ehtseg.learning.baselines import BASELINES
 from ehtseg.learning.evaluate import BATCH, evaluate, look
-from ehtseg.learning.score_sheets import COLUMNS
+from ehtseg.learning.score_sheets import COLUMNS, net_sheet
 from ehtseg.learning.scores import EMPTY_RULE
 from ehtseg.learning.train import train
 from ehtseg.reading.dataset import Dataset, open_dataset
@@ -293,6 +293,27 @@ def test_empty_masks_are_counted_by_the_rule_and_nan_is_written_as_nothing(
     assert third["undecided_near_outline"] == "0"
     summary = json.loads((tmp_path / "out" / "summary.json").read_text())
     assert summary["models"]["net"]["per_image"]["dice"] == pytest.approx(2 / 3)
+
+
+def test_ignored_pixels_neither_flatter_nor_blame() -> None:
+    """Every score of a frame whose lower part is ignored is that of the upper part alone."""
+    source, shape = np.random.default_rng(0), (40, 24)
+    truth = np.zeros(shape, bool)
+    truth[4:14, 4:20] = True
+    probability = np.where(truth, 0.7, 0.3) + 0.1 * source.uniform(-1, 1, shape)
+    ignored = np.zeros(shape, bool)
+    ignored[20:] = True
+    whole, upper = net_sheet(0.4, (0.4,)), net_sheet(0.4, (0.4,))
+    place = {"image": "a", "recording": "r", "set": "test"}
+    whole.note(place, np.where(ignored, 0, probability), truth, ignored)
+    upper.note(place, probability[:20], truth[:20])
+    assert whole.rows == upper.rows
+    assert upper.rows[0]["undecided"] == 1
+    assert np.array_equal(whole.pixels.pixels, upper.pixels.pixels)
+    nothing = net_sheet(0.5, ())
+    nothing.note(place, np.zeros(shape), np.zeros(shape, bool), np.ones(shape, bool))
+    assert nothing.rows[0]["dice"] == 1
+    assert all(math.isnan(nothing.rows[0][name]) for name in ("ece", "brier", "nll", "undecided"))
 
 
 def test_temperature_of_the_run_is_applied(run: RunFolder, folder: Path) -> None:

@@ -133,10 +133,12 @@ def score_nnunet(
         image, truth = dataset.read(i)
         frame = dataset.frames[i]
         place = {"image": frame.image.name, "recording": frame.recording, "set": sets[i]}
+        ignored = dataset.ignored(i)
         found = _probability(predictions / f"{names[i]}.npz", truth.shape)
-        sheet.note(place, counted(dataset, i, found), truth)
+        sheet.note(place, counted(dataset, i, found), truth, ignored)
         for other in sheets[1:]:
-            other.note(place, counted(dataset, i, opponents[other.model](image)), truth)
+            guess = counted(dataset, i, opponents[other.model](image))
+            other.note(place, guess, truth, ignored)
     split = "test" if all(sets[i] == "test" for i in wanted) else "all"
     evaluation = summarise(sheets, split, _facts(known, dataset, split))
     if out is not None:

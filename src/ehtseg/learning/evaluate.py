@@ -73,7 +73,7 @@ def evaluate(
         probability = clean(probability, run.threshold).probability if cleaned else probability
         for sheet in sheets:
             found = opponents[sheet.model](image) if sheet.model in opponents else probability
-            sheet.note(place, counted(dataset, i, found), truth)
+            sheet.note(place, counted(dataset, i, found), truth, dataset.ignored(i))
         progress(done, len(indices))
     warnings = _warnings(run, [sets[i] for i in indices], split, opponents)
     warnings += [f"The masks were cleaned at {run.threshold:g}, as segment does."] * cleaned

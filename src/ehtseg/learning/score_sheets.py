@@ -29,6 +29,8 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from ehtseg.learning.calibration import (
     Tally,
     brier,
@@ -92,21 +94,24 @@ class Sheet:
     images: list[ImageCounts] = field(default_factory=list)
     pixels: Tally = field(default_factory=no_pixels)
 
-    def note(self, place: Row, probability: Array, truth: Array) -> None:
-        """Score one image.
+    def note(
+        self, place: Row, probability: Array, truth: Array, ignored: Array | None = None
+    ) -> None:
+        """Score one image, without the pixels that are `ignored`, where neither may be tissue.
 
         Raises: UserError for a prediction or a mask that `check_pair` refuses.
         """
         checked = check_pair(probability, truth, place["image"])
-        counts = counts_at(checked, truth, self.thresholds)
+        kept = np.ones_like(truth) if ignored is None else ~ignored
+        counts = counts_at(checked[kept], truth[kept], self.thresholds)
         self.images.append(ImageCounts(place["image"], place["recording"], counts))
         primary = counts[self.thresholds.index(PRIMARY)]
         row = {"model": self.model, **place, **overlap(primary, checked >= PRIMARY, truth)}
         if self.chosen is not None:
             chosen = counts[self.thresholds.index(self.chosen)]
-            pixels = tally(checked, truth)
+            pixels = tally(checked[kept], truth[kept])
             row |= {"dice_at_chosen": dice(chosen), "iou_at_chosen": iou(chosen)}
-            row |= certainty(checked, truth, pixels)
+            row |= certainty(checked, truth, kept)
             self.pixels += pixels
         self.rows.append(row)
 
@@ -149,14 +154,17 @@ def overlap(counts: Counts, prediction: Array, truth: Array) -> Row:
     }
 
 
-def certainty(probability: Array, truth: Array, pixels: Tally) -> Row:
-    """Calibration and undecided pixels of one image."""
+def certainty(probability: Array, truth: Array, kept: Array) -> Row:
+    """Calibration and undecided pixels of one image, of its pixels that are `kept`."""
+    p, t = probability[kept], truth[kept]
+    if not p.size:
+        return dict.fromkeys(CERTAINTY, math.nan)
     return {
-        "ece": ece(pixels),
-        "brier": brier(probability, truth),
-        "nll": nll(probability, truth),
-        "undecided": undecided(probability),
-        "undecided_near_outline": undecided(probability, near_outline(truth)),
+        "ece": ece(tally(p, t)),
+        "brier": brier(p, t),
+        "nll": nll(p, t),
+        "undecided": undecided(p),
+        "undecided_near_outline": undecided(probability, near_outline(truth) & kept),
     }
 
 

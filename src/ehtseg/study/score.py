@@ -11,7 +11,7 @@ import numpy as np
 from torch import nn
 
 from ehtseg.learning.baselines import BASELINES, Predictor
-from ehtseg.learning.calibration import at_temperature, reliability, scaled, tally
+from ehtseg.learning.calibration import at_temperature, reliability, scaled
 from ehtseg.learning.evaluate import counted, look
 from ehtseg.learning.score_sheets import PRIMARY, Sheet, certainty, net_sheet, summarise
 from ehtseg.learning.scores import THRESHOLDS, counts_of, dice, iou
@@ -54,16 +54,20 @@ def score_net(
     """The rows of a finished run at one place, and its probabilities of the middle frame."""
     dataset, indices = frames
     sheet = net_sheet(run.threshold, THRESHOLDS)
-    temperature = float(run.facts["temperature"])
+    temperature = run.facts["temperature"]  # None where validation had pixels of one class only
     example = np.empty(0)
     for i, _, truth, probability in look(engines.last, dataset, indices, run.recipe.data.size):
-        sheet.note(named(dataset, i, place), probability, truth)
-        sheet.rows[-1] |= _at_thresholds(sheet) | _calibrated(probability, truth, temperature)
+        ignored = dataset.ignored(i)
+        sheet.note(named(dataset, i, place), probability, truth, ignored)
+        kept = np.ones_like(truth) if ignored is None else ~ignored
+        sheet.rows[-1] |= _at_thresholds(sheet) | _calibrated(probability, truth, kept, temperature)
         example = probability if i == middle(indices) else example
     for row, scores in zip(sheet.rows, _best(run, engines, sheet.rows, frames), strict=True):
         row |= scores
     found = summarise([sheet], place.frames, {"warnings": [], "temperature": temperature})
-    diagrams = {1.0: sheet.pixels, temperature: scaled(sheet.pixels, temperature)}
+    diagrams = {1.0: sheet.pixels}
+    if temperature is not None:
+        diagrams[temperature] = scaled(sheet.pixels, temperature)
     bins = [
         {"temperature": t, "pixels": n, "predicted": p, "observed": o}
         for t, pixels in diagrams.items()
@@ -88,7 +92,7 @@ def score_baselines(
         image, truth = dataset.read(i)
         for sheet in sheets:
             found = counted(dataset, i, predictors[sheet.model](image))
-            sheet.note(named(dataset, i, place), found, truth)
+            sheet.note(named(dataset, i, place), found, truth, dataset.ignored(i))
         if i == middle(indices):
             pictures = {
                 example_name(place, frames, "image"): to_working_size(image, EXAMPLE_SIZE),
@@ -170,9 +174,12 @@ def _at_thresholds(sheet: Sheet) -> dict[str, float]:
     }
 
 
-def _calibrated(probability: Array, truth: Array, temperature: float) -> dict[str, float]:
-    mended = at_temperature(probability, temperature)
-    found = certainty(mended, truth, tally(mended, truth))
+def _calibrated(
+    probability: Array, truth: Array, kept: Array, temperature: float | None
+) -> dict[str, float]:
+    if temperature is None:
+        return {}
+    found = certainty(at_temperature(probability, temperature), truth, kept)
     return {f"{name}_calibrated": value for name, value in found.items()}
 
 
