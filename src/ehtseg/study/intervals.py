@@ -2,7 +2,7 @@
 
 A unit is what is independent of others: a recording, or an image where each has its own source.
 Values of shape (U, S) are means over the frames of U units, each scored by the same S trainings
-(seeds): units and seeds are crossed. Source of the rules: protocol of the study, section 11.
+(seeds): units and seeds are crossed. Source of the rules: docs/protocol.md, 4.
 """
 
 from __future__ import annotations

@@ -5,7 +5,7 @@ networks carry themselves) and inference, as far as that could be verified. Numb
 of a batch, picture size and augmentation are those of the study in every row, so that a contrast
 of two recipes is one of these five things; `NOT_FOLLOWED` says what that leaves out. Weight decay
 spares biases and norms, as everywhere in this package.
-Sources: nets.md, sections 3 to 8.
+Sources: the papers and, where their licence allows, the published code of each network.
 """
 
 from __future__ import annotations

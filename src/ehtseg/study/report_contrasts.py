@@ -25,7 +25,7 @@ from ehtseg.study.words import cautions, say_contrast, say_gap
 
 Pair = tuple[str, str]
 
-# Source: protocol of the study, section 10.7: read from the published code, not from these runs.
+# Read from the published code, not from these runs.
 SENTENCE = (
     "The paper says that none of the works it cites transfers pretrained layers. As far as their "
     "published code goes, some do: TransUNet and DS-TransUNet load ImageNet encoders, and the "

@@ -1,6 +1,6 @@
 """Paired tests of units and trainings, their correction for being many, and their power.
 
-Intervals stand in intervals.py. Source of the rules: protocol of the study, section 11.
+Intervals stand in intervals.py. Source of the rules: docs/protocol.md, 4.
 """
 
 from __future__ import annotations

@@ -2,8 +2,8 @@
 
 Frames of one recording are near copies, so they are averaged first; recordings (or images, where
 each has its own source) are the units that count; seeds are repeats. Intervals stand in
-intervals.py, tests in significance.py, sentences in words.py. Source of the rules: protocol of the
-study, section 11.
+intervals.py, tests in significance.py, sentences in words.py. Source of the rules:
+docs/protocol.md, 4.
 """
 
 from __future__ import annotations
@@ -84,7 +84,7 @@ def implied_sd(mean_dice: float, mean_iou: float) -> float:
     IoU = D / (2 - D) for each image, and the curve is convex: the mean IoU lies above the curve by
     half its second derivative times the variance, to second order.
 
-    Source: protocol of the study, section 10.1.
+    Source: docs/protocol.md, 1.
 
     >>> round(implied_sd(0.915201, 0.848639), 3)
     0.056

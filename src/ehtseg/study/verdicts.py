@@ -1,6 +1,6 @@
 """The paper's claims, each judged by a rule that was set before any result.
 
-Source of the rules: protocol of the study, section 11. A rule is applied to every case that a
+Source of the rules: docs/protocol.md, 5. A rule is applied to every case that a
 study offers (an architecture with a loss, for one); a claim is supported where it holds in all.
 """
 
