@@ -126,6 +126,18 @@ def test_tissue_at_the_edge_is_refused_its_length_and_keeps_its_beats(film: Film
     assert {row["major_axis_px"] for row in found.rows("frames.csv")} == {""}
 
 
+def test_tissue_cut_at_one_end_is_not_read_upside_down(film: Films) -> None:
+    """Its free end comes nearer, its centre moves in: more of it is seen when it contracts."""
+    phase = phases(160)
+    found = film(*beating(phase, 40 - 12 * phase))
+    area = np.array([float(row["area_px"]) for row in found.rows("frames.csv")])
+    assert np.corrcoef(area, phase)[0, 1] > 0.9
+    (summary,) = found.rows("summary.csv")
+    assert (summary["verdict"], summary["trace"]) == ("beating", "contraction_px")
+    assert float(summary["cd50_ms"]) == pytest.approx(339, abs=20)
+    assert "its area is that of what is seen" in found.fails
+
+
 def test_tissue_that_drifts_out_of_the_picture(film: Films) -> None:
     """The second half of the recording has nothing but ground."""
     away = np.concatenate([np.zeros(80), np.linspace(0, 140, 40), np.full(80, 140.0)])

@@ -12,9 +12,10 @@ import pytest
 
 from ehtseg.jobs.conclude import conclude
 from ehtseg.measuring.flow import measure_flow
+from ehtseg.measuring.levels import swing
 from ehtseg.measuring.reference import composite
 from ehtseg.measuring.shapes import measure_frame, tissue_axis
-from ehtseg.measuring.traces import as_traces, swing
+from ehtseg.measuring.traces import as_traces
 from ehtseg.recipe import MeasureRecipe
 from ehtseg.reporting.report import Clock
 from heartbeats import beating, phases

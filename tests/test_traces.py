@@ -11,7 +11,7 @@ import pytest
 from ehtseg.measuring import traces
 from ehtseg.measuring.flow import FlowFrame
 from ehtseg.measuring.shapes import FrameShape
-from ehtseg.measuring.traces import Traces, choose_trace, collect, jitter
+from ehtseg.measuring.traces import Traces, choose_trace, collect, jitter, whole
 from ehtseg.records import Array, UserError
 
 TIME_S = np.arange(900) / 30
@@ -124,6 +124,33 @@ def test_a_refused_trace_cannot_be_chosen():
     assert choice.name == "area_px"
     assert choose_trace(recording(major_axis_px=np.full(900, np.nan))) is None
     assert choose_trace(recording(major_axis_px=np.zeros(5))) is None
+
+
+def cut_off(share: float) -> Traces:
+    """A tissue that the border cuts in this share of the frames: its area grows in contraction."""
+    rng = np.random.default_rng(4)
+    touches = tuple(np.where(np.arange(900) < share * 900, "left", ""))
+    columns = {
+        "area_px": 5e4 + 800 * twitching() + rng.normal(0, 5, 900),
+        "perimeter_px": 900 + 9 * twitching() + rng.normal(0, 0.05, 900),
+        "mid_width_px": 100 + 4 * twitching() + rng.normal(0, 0.2, 900),
+    }
+    found = recording(**columns)
+    return Traces(TIME_S, found.columns, found.jitter, {"touches": touches}, None)
+
+
+def test_no_contraction_is_read_from_the_area_of_a_part_of_a_tissue():
+    choice = choose_trace(cut_off(1.0))
+    assert choice is not None
+    assert [one.name for one in choice.agreement] == ["mid_width_px"]
+    assert np.corrcoef(choice.signal, twitching())[0, 1] > 0.95
+    now_and_then = choose_trace(cut_off(0.05), "area")
+    assert now_and_then is not None
+    assert np.flatnonzero(np.isnan(now_and_then.signal)).tolist() == list(range(45))
+    assert (
+        whole(cut_off(1.0), "mid_width_px").tolist()
+        == cut_off(1.0).columns["mid_width_px"].tolist()
+    )
 
 
 def test_the_unsigned_displacement_is_chosen_only_where_no_signed_trace_will_do():

@@ -1,4 +1,4 @@
-"""What is read from a trace: level crossings, resting level, peaks, noise, slopes.
+"""What is read from a trace: level crossings, resting level, peaks, noise, slopes, slow drift.
 
 A trace here is `time_s` (T,), strictly increasing, even or not, and `x` (T,), contraction up.
 Every window is in seconds, so that a result does not change its meaning with the frame rate.
@@ -7,12 +7,14 @@ Every window is in seconds, so that a result does not change its meaning with th
 from __future__ import annotations
 
 import numpy as np
-from scipy.signal import savgol_filter
+from scipy.signal import detrend, savgol_filter
 
 from ehtseg.records import Array
 
 LIGHT_S = 0.03  # window of the lightest smoothing: none below 170 frames/s
 OUTLIER, FEWEST_FOR_OUTLIERS = 5.0, 6  # medians off the line; frames below which all count
+BLOCK_S = 10.0  # a slow line is drawn through medians of blocks of this length
+BLOCK_FRAMES = 10  # at least so many a block, or the line would be the trace itself
 SAMPLE_FRAMES = 2000
 REST_SHARE, REST_S = 0.25, 0.5  # rest is read in this share of the interval, at most so long
 
@@ -117,6 +119,35 @@ def rest_level(time_s: Array, x: Array, at_s: float, interval_s: float) -> float
 def lowest_quarter(y: Array) -> float:
     """Median of the lowest quarter of the frames: about the relaxed level, whatever the noise."""
     return float(np.median(np.sort(y)[: max(1, len(y) // 4)])) if len(y) else float("nan")
+
+
+def without_slow_line(values_T: Array, time_s: Array) -> Array:
+    """A trace less its straight trend and the line through medians of its `BLOCK_S` blocks.
+
+    Gaps are interpolated. For comparing traces only: kinetics are read from the trace itself.
+    """
+    known = np.isfinite(values_T)
+    level = detrend(np.interp(time_s, time_s[known], values_T[known]))
+    parts = _blocks(time_s)
+    middles = [float(time_s[part].mean()) for part in parts]
+    medians = [float(np.median(level[part])) for part in parts]
+    return np.asarray(level - np.interp(time_s, middles, medians))
+
+
+def _blocks(time_s: Array) -> list[Array]:
+    """Frame numbers in blocks of about `BLOCK_S`, more where frames are rare; none in a gap."""
+    frames, span_s = np.arange(len(time_s)), time_s[-1] - time_s[0]
+    blocks = min(round(span_s / BLOCK_S), len(time_s) // BLOCK_FRAMES)
+    if blocks < 2:
+        return [frames]
+    block = ((time_s - time_s[0]) / span_s * blocks).astype(int).clip(max=blocks - 1)
+    return np.split(frames, np.flatnonzero(np.diff(block)) + 1)
+
+
+def swing(values_T: Array) -> float:
+    """The 5 % to 95 % range: what a trace moves by, without its outliers."""
+    low, high = np.percentile(values_T, [5, 95])
+    return float(high - low)
 
 
 def _line(time_s: Array, x: Array, at_s: Array) -> Array:

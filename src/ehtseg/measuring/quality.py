@@ -14,15 +14,9 @@ from typing import Literal
 import numpy as np
 from scipy import ndimage
 
+from ehtseg.measuring.levels import swing, without_slow_line
 from ehtseg.measuring.looks import BLOCK_PX
-from ehtseg.measuring.traces import (
-    FEWEST_FRAMES,
-    WORTHY_SNR,
-    Choice,
-    Traces,
-    swing,
-    without_slow_line,
-)
+from ehtseg.measuring.traces import FEWEST_FRAMES, WORTHY_SNR, Choice, Traces
 from ehtseg.records import Array
 
 MUCH = 0.1  # share of frames from which a defect of frames is an error, not a warning

@@ -38,6 +38,8 @@ class Axis:
 class FrameShape:
     """What one mask says. NaN where it was refused; `refused` says why.
 
+    `area_px` and `perimeter_px` are of what the picture shows, all of the tissue or not: where it
+    `touches` a side, no contraction is read from them (`traces.whole`).
     `first_end_px` and `last_end_px` are the places of the two ends along the axis, measured from
     the centre of the axis.
     """

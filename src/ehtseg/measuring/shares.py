@@ -15,7 +15,7 @@ from ehtseg.measuring.beat import time_beats
 from ehtseg.measuring.beats import BeatFinding
 from ehtseg.measuring.kinetics import shortening_pct
 from ehtseg.measuring.summary import Limit, Number, number
-from ehtseg.measuring.traces import SIGNS, WORTHY_SNR, Choice, Traces, stem
+from ehtseg.measuring.traces import SIGNS, WORTHY_SNR, Choice, Traces, stem, whole
 from ehtseg.records import Array
 
 BESIDE = {"area": "fac_pct", "mid_width": "width_change_pct"}
@@ -47,7 +47,7 @@ def shares_of_beats(finding: BeatFinding, traces: Traces, choice: Choice) -> dic
     kept = np.array([beat.accepted for beat in apart])
     found = {}
     for name in sizes_that_follow(choice) if kept.any() else ():
-        size = np.interp(finding.time_s, *_known(traces.time_s, traces.columns[name]))
+        size = np.interp(finding.time_s, *_known(traces.time_s, whole(traces, name)))
         sign = SIGNS[stem(name)]
         beats = time_beats(finding.time_s, sign * size, peaks_s)
         shares = [shortening_pct(beat.amplitude, sign * beat.rest) for beat in beats]

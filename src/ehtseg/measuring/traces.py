@@ -14,10 +14,9 @@ from typing import Any
 import numpy as np
 from scipy import signal
 
+from ehtseg.measuring.levels import swing, without_slow_line
 from ehtseg.records import Array, UserError
 
-BLOCK_S = 10.0  # a slow line is drawn through medians of blocks of this length
-BLOCK_FRAMES = 10  # at least so many a block, or the line would be the trace itself
 FEWEST_FRAMES = 10  # of a trace that beats can be read from
 WORTHY_SNR = 5.0  # below, a trace is hardly more than noise
 SLACK_S = 0.5  # two traces are compared at lags up to this
@@ -39,6 +38,9 @@ DEFAULT = "major_axis"
 # Chosen last: displacement, a mean of lengths, cannot fall below its own noise; a perimeter also
 # tells how rough an outline is, and its amplitude is no size of a contraction.
 LAST = ("displacement", "perimeter")
+# Of what the picture shows. Where the border cuts a tissue, contraction brings more of it into the
+# picture than it takes from it, so that these tell nothing.
+SEEN_SIZES = ("area", "perimeter")
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -195,35 +197,6 @@ def stem(name: str) -> str:
     return name.rpartition("_")[0]
 
 
-def without_slow_line(values_T: Array, time_s: Array) -> Array:
-    """A trace less its straight trend and the line through medians of its `BLOCK_S` blocks.
-
-    Gaps are interpolated. For comparing traces only: kinetics are read from the trace itself.
-    """
-    known = np.isfinite(values_T)
-    level = signal.detrend(np.interp(time_s, time_s[known], values_T[known]))
-    parts = _blocks(time_s)
-    middles = [float(time_s[part].mean()) for part in parts]
-    medians = [float(np.median(level[part])) for part in parts]
-    return np.asarray(level - np.interp(time_s, middles, medians))
-
-
-def _blocks(time_s: Array) -> list[Array]:
-    """Frame numbers in blocks of about `BLOCK_S`, more where frames are rare; none in a gap."""
-    frames, span_s = np.arange(len(time_s)), time_s[-1] - time_s[0]
-    blocks = min(round(span_s / BLOCK_S), len(time_s) // BLOCK_FRAMES)
-    if blocks < 2:
-        return [frames]
-    block = ((time_s - time_s[0]) / span_s * blocks).astype(int).clip(max=blocks - 1)
-    return np.split(frames, np.flatnonzero(np.diff(block)) + 1)
-
-
-def swing(values_T: Array) -> float:
-    """The 5 % to 95 % range: what a trace moves by, without its outliers."""
-    low, high = np.percentile(values_T, [5, 95])
-    return float(high - low)
-
-
 def agree(chosen_T: Array, other_T: Array, step_s: float) -> tuple[float, float]:
     """Correlation of two evenly sampled traces at their best lag, and that lag (s).
 
@@ -277,10 +250,19 @@ def choose_trace(traces: Traces, wanted: str | None = None) -> Choice | None:
     return Choice(name, why, up[name][0], tuple(table))
 
 
+def whole(traces: Traces, name: str) -> Array:
+    """A column (T,); NaN where it is the size of a tissue of which the picture shows a part."""
+    values, touches = traces.columns[name], traces.texts.get("touches")
+    if touches is None or stem(name) not in SEEN_SIZES:
+        return values
+    return np.where(np.array(touches, str) != "", np.nan, values)
+
+
 def _turned_up(traces: Traces) -> dict[str, tuple[Array, Array]]:
     """Traces that may be chosen: name -> (contraction up, the same without its slow line)."""
     found = {}
-    for name, values in traces.columns.items():
+    for name in traces.columns:
+        values = whole(traces, name)
         enough = len(values) >= FEWEST_FRAMES and np.isfinite(values).mean() >= 0.9
         if stem(name) in SIGNS and enough:
             turned = SIGNS[stem(name)] * values

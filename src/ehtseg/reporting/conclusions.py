@@ -111,10 +111,11 @@ def _not_of_shapes(traces: Traces, one_mask: bool) -> Iterator[str]:
     if empty.any():
         yield f"Anything in {int(empty.sum())} of {len(empty)} frames: no tissue is found in them."
     if any(cut) and np.mean(refused) > MISSED:
-        what = "length, fractional shortening by length"
+        what = "area and its change; length and shortening by length, or width"
         yield (
-            f"Sizes that leave the picture ({what}, or width): in {sum(cut)} of {len(cut)} frames "
-            "the tissue touches its edge; frames.csv says which. Motion and the other sizes stand."
+            f"Sizes that leave the picture ({what}): in {sum(cut)} of {len(cut)} frames the tissue "
+            "touches its edge; frames.csv says which, and its area is that of what is seen. Motion "
+            "stands, and so does a length or width that is no empty cell."
         )
 
 
