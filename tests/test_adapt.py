@@ -20,7 +20,6 @@ from ehtseg.learning.adapt import (
     EPOCHS,
     FOLDS,
     GOOD,
-    MOST_FRAMES,
     Judged,
     adapt,
     adapt_recipe,
@@ -33,7 +32,7 @@ from ehtseg.learning.training import Training
 from ehtseg.reading.belonging import SAME_FILM, best_agreement, texture
 from ehtseg.reading.dataset import Dataset, open_dataset
 from ehtseg.reading.video import open_video
-from ehtseg.recipe import make_recipe
+from ehtseg.recipe import MOST_TO_ADAPT, make_recipe
 from ehtseg.records import UserError
 from ehtseg.seeing.run_folder import RunFolder, open_run, read_tensors, sha256_of, write_facts
 
@@ -393,7 +392,7 @@ def test_too_many_frames_and_taken_folders_are_refused(
     start: RunFolder, film: Path, labels: Path, tmp_path: Path
 ) -> None:
     many = open_dataset([film])
-    assert len(many) > MOST_FRAMES
+    assert len(many) > MOST_TO_ADAPT
     with pytest.raises(UserError, match=r"1 to 20 .*--split blocks --net unet --set fit\.start=/"):
         adapt(many, start, tmp_path / "mine")
     (tmp_path / "taken").mkdir()

@@ -54,7 +54,9 @@ def test_the_story_from_labelled_frames_to_masks(
     code, out, _ = ehtseg("train", data, *TINY, *SET, "--out", run)
     assert code == 0
     assert "epoch 2/2" in out
-    assert f"ehtseg evaluate '{run}' {data}   or   ehtseg segment VIDEO -m '{run}'" in out
+    next_one = f"ehtseg evaluate '{run}' {data}   or   ehtseg segment VIDEO -m '{run}' -o OUT"
+    assert f"Next: {next_one}\n" in out
+    assert ", chosen on validation." in out
     code, out, _ = ehtseg("train", data, *TINY, *SET, "--out", run)
     assert "finished already" in out
     code, out, _ = ehtseg("evaluate", run, data, "--out", tmp_path / "scores")
@@ -76,6 +78,18 @@ def test_the_story_from_labelled_frames_to_masks(
     assert code == 0
     assert f"ehtseg check '{picked}'" in out
     assert len(list((picked / "images").iterdir())) <= 4
+
+
+def test_a_training_on_several_folders_names_them_all_and_what_it_could_not_choose(
+    ehtseg: Cli, tmp_path: Path
+) -> None:
+    folders = [write_labelled(tmp_path / f"day {name}", {name: 2}) for name in ("a", "b")]
+    shares = ("--set", "data.shares=[1,0,1]")
+    run = tmp_path / "run"
+    code, out, _ = ehtseg("train", *folders, *TINY[:2], *TINY[4:], *SET, *shares, "--out", run)
+    assert code == 0
+    assert "threshold 0.50, the usual one, for want of validation frames" in out
+    assert f"Next: ehtseg evaluate {run} '{folders[0]}' '{folders[1]}'   or   " in out
 
 
 def test_describe_says_what_is_transferred_and_what_is_fixed(ehtseg: Cli) -> None:

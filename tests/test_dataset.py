@@ -352,12 +352,29 @@ def test_check_tells_what_is_there(folder: Path) -> None:
         assert line in text, line
 
 
-def test_check_says_which_split_train_needs(folder: Path) -> None:
-    said = "`ehtseg train` needs --split blocks here"
-    assert not any("`ehtseg train` needs" in line for line in check([folder]).lines)
-    report = check([write_labelled(folder.parent / "film", {"film": 8})])
+@pytest.mark.parametrize(
+    ("recordings", "adapts", "needs"),
+    [
+        ({"a": 5, "b": 3}, False, []),
+        ({"film": 21}, False, ["blocks"]),
+        ({"film": 20}, True, ["blocks"]),
+        ({"film": 2}, True, []),
+        ({"film": 1}, True, []),
+    ],
+)
+def test_check_says_what_the_frames_are_good_for(
+    recordings: dict[str, int], adapts: bool, needs: list[str], tmp_path: Path
+) -> None:
+    folder = write_labelled(tmp_path / "a film", recordings, 32)
+    report = check([folder])
     assert report.ok
-    assert [line.startswith(said) for line in report.lines if "`ehtseg train`" in line] == [True]
+    said = f"ehtseg adapt VIDEO --labels '{folder}' --out runs/mine"
+    assert any(line.endswith(said) for line in report.lines) == adapts
+    needed = [line.split("--split ")[1] for line in report.lines if "`ehtseg train` needs" in line]
+    assert [words.split()[0] for words in needed] == needs
+    refused = [line for line in report.lines if "not possible. Expected" in line]
+    for how in (line.split(":")[0].strip() for line in refused):
+        assert not any(f"--split {how}" in line for line in report.lines), "advice that fails"
 
 
 def test_a_command_that_is_proposed_can_be_pasted(tmp_path: Path) -> None:

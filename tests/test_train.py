@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import json
 import math
+import shutil
 from dataclasses import replace
 from pathlib import Path
 
@@ -26,8 +27,9 @@ from ehtseg.learning.batches import (
 from ehtseg.learning.evaluate import counted
 from ehtseg.learning.history import draw_history
 from ehtseg.learning.optimiser import learning_rate, make_optimiser
-from ehtseg.learning.train import train
+from ehtseg.learning.train import ONE_SIDED, threshold_source, train
 from ehtseg.reading.dataset import Dataset, open_dataset
+from ehtseg.reading.splits import all_train, split_dataset
 from ehtseg.recipe import DataRecipe, FitRecipe, Recipe, make_recipe
 from ehtseg.records import UserError
 from ehtseg.seeing.run_folder import RunFolder, open_run, read_facts, sha256_of, write_facts
@@ -247,6 +249,41 @@ def test_a_loss_that_is_not_finite_names_the_cure(dataset: Dataset, tmp_path: Pa
     recipe = with_fit(lr=1e30, schedule="constant", clip_norm=None, optimizer="sgd")
     with pytest.raises(UserError, match=r"--set fit\.lr="):
         train(dataset, recipe, tmp_path / "f")
+
+
+@pytest.mark.parametrize("value", [0, 255])
+def test_validation_frames_of_one_kind_end_a_training_without_a_temperature(
+    value: int, tmp_path: Path
+) -> None:
+    folder = write_labelled(tmp_path / "film", {"film": 24}, size=64)
+    before = open_dataset([folder])
+    for i in split_dataset(before, TINY.data, 0).validation:
+        Image.fromarray(np.full((64, 64), value, np.uint8)).save(before.frames[i].mask)
+    said: list[str] = []
+    run = train(open_dataset([folder]), with_fit(epochs=1), tmp_path / "run", tell=said.append)
+    assert run.finished
+    assert (run.threshold, run.facts["temperature"]) == (0.5, None)
+    (number,) = (n for n, line in enumerate(said) if line == ONE_SIDED)
+    assert number < next(n for n, line in enumerate(said) if line.startswith("epoch 1"))
+    assert ONE_SIDED in open_run(run.path).facts["notes"]
+    assert "want of validation frames" in threshold_source(run)
+
+
+def test_without_validation_the_threshold_is_that_of_the_start(
+    dataset: Dataset, finished: RunFolder, tmp_path: Path
+) -> None:
+    first = tmp_path / "first"
+    shutil.copytree(finished.path, first)
+    write_facts(first, {**finished.facts, "threshold": 0.37})
+    run = train(
+        dataset, with_fit(start=str(first), epochs=1), tmp_path / "b", split=all_train(dataset)
+    )
+    assert (run.threshold, run.facts["temperature"]) == (0.37, None)
+    assert threshold_source(run) == "that of first, where the training started"
+    assert threshold_source(finished) == "chosen on validation"
+    alone = train(dataset, with_fit(epochs=1), tmp_path / "c", split=all_train(dataset))
+    assert alone.threshold == 0.5
+    assert ONE_SIDED not in alone.facts["notes"]
 
 
 def test_an_epoch_shows_every_frame_equally_often() -> None:

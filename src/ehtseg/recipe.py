@@ -22,6 +22,7 @@ FROM_SCRATCH = (
     "unet", "unetpp", "unetpp_ds", "unetpp_bn", "unetpp_bn_ds", "unext", "unext_s",
     "nnunet", "nnunet_512", "transunet", "dstransunet", "mednca", "mednca_16",
 )  # fmt: skip
+MOST_TO_ADAPT = 20  # labelled frames that `ehtseg adapt` takes; with more there is enough to train
 
 
 class _Decisions(BaseModel):

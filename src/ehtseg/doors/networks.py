@@ -66,6 +66,7 @@ def train(
 ) -> None:
     """Train a network on labelled folders. The same command continues an interrupted training."""
     from ehtseg.doors.show import bar, say
+    from ehtseg.learning.train import threshold_source
     from ehtseg.learning.train import train as train_net
     from ehtseg.reading.dataset import open_dataset
 
@@ -84,9 +85,11 @@ def train(
         say(note)
     with bar("steps") as tick:
         run = train_net(dataset, decided, out, tell=say, tick=tick)
-    say(f"The run folder is {run.path}; threshold {run.threshold:.2f}, chosen on validation.")
-    path, folder = (shlex.quote(str(place)) for place in (run.path, folders[0]))
-    say(f"Next: ehtseg evaluate {path} {folder}   or   ehtseg segment VIDEO -m {path}")
+    threshold = f"threshold {run.threshold:.2f}, {threshold_source(run)}"
+    say(f"The run folder is {run.path}; {threshold}.")
+    score = shlex.join(["ehtseg", "evaluate", str(run.path), *map(str, folders)])
+    use = shlex.join(["ehtseg", "segment", "VIDEO", "-m", str(run.path), "-o", "OUT"])
+    say(f"Next: {score}   or   {use}")
 
 
 def evaluate(

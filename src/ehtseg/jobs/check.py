@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -12,7 +13,7 @@ import numpy as np
 from ehtseg.reading.dataset import Dataset, survey
 from ehtseg.reading.inspected import Inspected
 from ehtseg.reading.splits import split_dataset
-from ehtseg.recipe import DataRecipe
+from ehtseg.recipe import MOST_TO_ADAPT, DataRecipe
 from ehtseg.records import UserError
 
 LISTED = 12  # recordings, sizes or kinds told one by one
@@ -88,11 +89,25 @@ def _splits(dataset: Dataset) -> list[str]:
             possible.append(how)
             lines.append(f"{how}: {split.report[0].partition(': ')[2]}")
             lines += [f"{how}: {warning}" for warning in split.warnings]
-    usual = DataRecipe().split
-    needed = (
-        f"`ehtseg train` needs --split {possible[0]} here: {usual}, its default, is not possible"
-    )
-    return [*_listed("splits", lines), *([] if usual in possible else [needed])]
+    return [*_listed("splits", lines), *_advice(dataset, possible)]
+
+
+def _advice(dataset: Dataset, possible: Sequence[str]) -> list[str]:
+    """What is needed, or better, where whole recordings cannot be divided: there is one only."""
+    usual, lines = DataRecipe().split, []
+    if usual in possible:
+        return []
+    few = len(dataset) <= MOST_TO_ADAPT
+    if few:
+        labels = [word for folder in dataset.folders for word in ("--labels", str(folder))]
+        adapt = shlex.join(["ehtseg", "adapt", "VIDEO", *labels, "--out", "runs/mine"])
+        lines.append(f"so few frames of one film are best used to adapt a network to it:  {adapt}")
+    if not few or possible[0] != "random":  # near copies on both sides of a split tell nothing
+        lines.append(
+            f"`ehtseg train` needs --split {possible[0]} here: {usual}, its default, is not "
+            "possible"
+        )
+    return lines
 
 
 def _counted(kinds: Iterable[str]) -> list[str]:

@@ -33,7 +33,7 @@ from ehtseg.learning.training import Tick, Training, pairs
 from ehtseg.nets.smp_net import SMP
 from ehtseg.reading.dataset import Dataset
 from ehtseg.reading.splits import all_train
-from ehtseg.recipe import FROM_SCRATCH, Recipe, make_recipe, write_recipe
+from ehtseg.recipe import FROM_SCRATCH, MOST_TO_ADAPT, Recipe, make_recipe, write_recipe
 from ehtseg.records import UserError
 from ehtseg.seeing.engines import TorchEngine, flush_denormals, memory_watched
 from ehtseg.seeing.familiar import signs_of
@@ -42,7 +42,6 @@ from ehtseg.seeing.run_folder import RunFolder, read_facts, sha256_of, write_fac
 from ehtseg.seeing.shipped import FOLDER, SHIPPED
 from ehtseg.seeing.variants import of_one_network
 
-MOST_FRAMES = 20
 FOLDS = 3
 EPOCHS, STEPS = 4, 10  # epochs, after each of which frames left out are scored; steps of each
 BATCH = 4
@@ -117,7 +116,7 @@ def adapt(
 
     Where no adapted network is better on frames left out, `out` holds the first one.
 
-    Raises: UserError for more than `MOST_FRAMES`, an `out` that holds anything but an adaptation
+    Raises: UserError for more than `MOST_TO_ADAPT`, an `out` that holds anything but an adaptation
     that was interrupted, and whatever `train` raises.
     """
     _check(dataset, start, out)
@@ -267,12 +266,12 @@ def _record(adapted: Adapted, start: RunFolder, threshold: float) -> RunFolder:
 
 
 def _check(dataset: Dataset, start: RunFolder, out: Path) -> None:
-    if len(dataset) > MOST_FRAMES:
+    if len(dataset) > MOST_TO_ADAPT:
         folders = shlex.join(map(str, dataset.folders))
         start_from = shlex.quote(f"fit.start={_place(start)}")
         decided = f"--split blocks --net {start.recipe.net.name} --set {start_from}"
         raise UserError(
-            f"1 to {MOST_FRAMES} labelled frames to adapt to one film",
+            f"1 to {MOST_TO_ADAPT} labelled frames to adapt to one film",
             str(len(dataset)),
             f"With so many, train:  ehtseg train {folders} --out {shlex.quote(str(out))} {decided}",
         )

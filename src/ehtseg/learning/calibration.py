@@ -111,6 +111,11 @@ def ece(counted: Tally, bins: int = 15) -> float:
     return float(np.average(gaps, weights=diagram.pixels))
 
 
+def is_one_class(counted: Tally) -> bool:
+    """Whether the pixels are all tissue, or all background, or none at all."""
+    return counted.positives.sum() in (0, counted.pixels.sum())
+
+
 def fit_temperature(counted: Tally) -> float:
     """The T > 0 for which sigmoid(logit / T) has the least NLL on these (validation) pixels.
 
@@ -118,7 +123,7 @@ def fit_temperature(counted: Tally) -> float:
 
     Raises: UserError where the pixels are all of one class, for no T is best then.
     """
-    if counted.positives.sum() in (0, counted.pixels.sum()):
+    if is_one_class(counted):
         raise UserError(
             "validation pixels of both tissue and background to fit a temperature",
             "one of the two only",

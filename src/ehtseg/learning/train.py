@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from ehtseg.learning.calibration import fit_temperature, no_pixels, tally
+from ehtseg.learning.calibration import fit_temperature, is_one_class, no_pixels, tally
 from ehtseg.learning.checkpoint import RESUME, Memory, drop_state, load_state, save_state
 from ehtseg.learning.feature_cache import features_kept
 from ehtseg.learning.guard import guard, shown, spread
@@ -14,6 +14,7 @@ from ehtseg.learning.scores import Pair, best_threshold, score_images
 from ehtseg.learning.training import Tick, Training
 from ehtseg.nets.build import Net, build
 from ehtseg.reading.dataset import Dataset
+from ehtseg.reading.masks import read_mask
 from ehtseg.reading.splits import Split, split_dataset
 from ehtseg.recipe import FitRecipe, Recipe, write_recipe
 from ehtseg.records import UserError
@@ -23,6 +24,10 @@ from ehtseg.seeing.run_folder import RunFolder, read_facts, read_tensors, sha256
 from ehtseg.seeing.shipped import chosen_run
 
 Tell = Callable[[str], None]  # one sentence for the user
+ONE_SIDED = (
+    "The validation frames show no tissue, or nothing else: no threshold and no temperature can be "
+    "chosen on them."
+)
 
 
 def train(
@@ -38,7 +43,8 @@ def train(
     """Train the recipe's network on a dataset into the run folder `out`.
 
     The frames are divided as the recipe says, or as in `split`. Without validation frames the
-    last epoch counts as the best, and the threshold is that of the starting run, or 0.5.
+    last epoch counts as the best. Without such that show both tissue and background, the threshold
+    is that of the starting run, or 0.5, and there is no temperature.
 
     Without `judged` no faster engine is judged at the end, so that torch alone will be taken: for
     networks that are scored and thrown away.
@@ -51,7 +57,7 @@ def train(
     that holds another training, a loss that is no longer finite, or too little memory.
     """
     split = split or split_dataset(dataset, recipe.data, recipe.fit.seed)
-    for line in (*split.report, *split.warnings):
+    for line in (*split.report, *split.warnings, *_one_sided(dataset, split)):
         tell(line)
     run = _begin(dataset, recipe, split, out, tell)
     if run.finished:
@@ -85,6 +91,26 @@ def started(recipe: Recipe) -> tuple[Net, dict[str, str]]:
     net = start.net(recipe.net)
     weights = start.weights_file
     return net, {"run": start.name, "weights": weights.name, "weights_sha256": sha256_of(weights)}
+
+
+def threshold_source(run: RunFolder) -> str:
+    """Where a finished training has its threshold from, in words."""
+    if run.facts["temperature"] is not None:  # which was fitted on the same frames
+        return "chosen on validation"
+    if run.recipe.fit.start is not None:
+        return f"that of {run.facts['start']['run']}, where the training started"
+    return "the usual one, for want of validation frames to choose it on"
+
+
+def _one_sided(dataset: Dataset, split: Split) -> list[str]:
+    """What the validation frames cannot tell, known before any work."""
+    tissue, background = False, False
+    for i in split.validation:
+        mask = read_mask(dataset.frames[i].mask)
+        tissue, background = tissue or bool(mask.any()), background or not mask.all()
+        if tissue and background:
+            return []
+    return [ONE_SIDED] if split.validation else []
 
 
 def _prepare(dataset: Dataset, split: Split, run: RunFolder) -> Training:
@@ -125,7 +151,7 @@ def _begin(dataset: Dataset, recipe: Recipe, split: Split, out: Path, tell: Tell
         "resolved": resolve(recipe.fit),
         "machine": machine_facts(),
         "notes": list(dataset.notes),
-        "threshold": 0.5,
+        "threshold": 0.5 if recipe.fit.start is None else chosen_run(recipe.fit.start).threshold,
         "temperature": None,
     }
     return RunFolder(out, recipe, facts)
@@ -175,7 +201,8 @@ def _finish(training: Training, run: RunFolder, memory: Memory, judged: bool) ->
             yield pair
 
     scored = score_images(counted())
-    threshold = best_threshold(scored) if scored.images else run.threshold
+    can_choose = not is_one_class(pixels)
+    threshold = best_threshold(scored) if can_choose else run.threshold
     frames = shown(training.dataset, spread(training.split.validation)) if judged else []
     size = run.recipe.data.size
     facts = {
@@ -185,7 +212,8 @@ def _finish(training: Training, run: RunFolder, memory: Memory, judged: bool) ->
         "best_epoch": memory.best_epoch,
         "threshold": threshold,
         "guard": guard(training.net, frames, size, threshold) if judged else {},
-        "temperature": fit_temperature(pixels) if scored.images else run.facts["temperature"],
+        "temperature": fit_temperature(pixels) if can_choose else None,
+        "notes": run.facts["notes"] + [ONE_SIDED] * bool(scored.images and not can_choose),
         "validation": {k: memory.history[-1][k] for k in ("val_dice", "val_iou")},
         "files": {
             f"{name}.safetensors": sha256_of(run.path / f"{name}.safetensors")

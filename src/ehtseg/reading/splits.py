@@ -19,7 +19,7 @@ from ehtseg.reading.blocks import Sets, Shares, counts_by_share, cut_in_time
 from ehtseg.reading.dataset import Dataset
 from ehtseg.reading.leakage import crossing, distance_line, warnings_of
 from ehtseg.reading.pairs import some
-from ehtseg.recipe import DataRecipe
+from ehtseg.recipe import MOST_TO_ADAPT, DataRecipe
 from ehtseg.records import UserError
 
 MEMBERS = ("train", "validation", "test", "unused")
@@ -187,11 +187,12 @@ def _too_few_recordings(dataset: Dataset, data: DataRecipe) -> tuple[Sets, list[
     """Two recordings for three sets: the longer one trains and validates, the other one tests."""
     groups = dataset.recordings
     if len(groups) == 1:
+        can_be_cut = len(dataset) >= sum(share > 0 for share in data.shares)
+        blocks = "; or divide this one in time with --split blocks" if can_be_cut else ""
         raise UserError(
             "two or more recordings to divide by recording",
             f"one, “{next(iter(groups))}” ({len(dataset)} frames)",
-            "Add another recording; or divide this one in time with --split blocks, whose "
-            "scores tell nothing about other recordings.",
+            f"Add another recording{blocks}{_or_adapt(dataset)}.",
         )
     longer, other = sorted(groups, key=lambda name: (-len(groups[name]), name))
     shares = (data.shares[0], data.shares[1], 0.0)
@@ -208,10 +209,11 @@ def _by_blocks(dataset: Dataset, data: DataRecipe, _: int) -> tuple[Sets, list[s
     wanted = sum(share > 0 for share in data.shares)
     short = {name for name, indices in groups.items() if len(indices) < wanted}
     if len(short) == len(groups):
+        other = "" if len(groups) == 1 else "; or take --split recording"
         raise UserError(
             f"a recording of at least {wanted} labelled frames to divide into blocks",
             f"{len(dataset)} frames of {len(groups)} recordings",
-            "Take --split recording, or label more frames of a recording.",
+            f"Label more frames of a recording{other}{_or_adapt(dataset)}.",
         )
     sets, remarks = Sets([], [], []), []
     if short:
@@ -223,6 +225,12 @@ def _by_blocks(dataset: Dataset, data: DataRecipe, _: int) -> tuple[Sets, list[s
             ours += theirs
         remarks += told
     return sets, remarks
+
+
+def _or_adapt(dataset: Dataset) -> str:
+    """What else a few frames of one film are good for."""
+    few = len(dataset.recordings) == 1 and len(dataset) <= MOST_TO_ADAPT
+    return "; or adapt a trained network to this film (ehtseg adapt)" if few else ""
 
 
 def _at_random(dataset: Dataset, data: DataRecipe, seed: int) -> tuple[Sets, list[str]]:
