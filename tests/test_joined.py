@@ -53,6 +53,30 @@ def test_stamps_that_meet_within_their_digits_leave_no_gap(tmp_path: Path) -> No
     assert "at once" in joined.notes[0]
 
 
+def test_a_file_lasts_until_its_last_frame_though_frames_were_dropped(tmp_path: Path) -> None:
+    kept = np.sort(np.random.default_rng(0).permutation(332)[:300])
+    kept[[0, -1]] = 0, 331  # one in ten is missing; the last one at 11.03 s
+    frames = [np.zeros((16, 16), np.uint8)] * len(kept)
+    times_ms = [round(1000 * int(k) / 30) for k in kept]
+    paths = [write_video(tmp_path / f"{name}.mkv", frames, times_ms=times_ms) for name in "ab"]
+    joined = join_videos(paths)
+    times_s = np.array([frame.time_s for frame in joined.frames()])
+    assert np.all(np.diff(times_s) > 0), "no frame of the second file comes before its time"
+    assert joined.starts_s[1] == pytest.approx(332 / 30, abs=0.002)
+    assert join_videos(paths, fps=30).starts_s[1] == pytest.approx(10), "then times are counted"
+
+
+def test_a_folder_lasts_until_the_time_of_its_last_image(tmp_path: Path) -> None:
+    for name in "ab":
+        (tmp_path / name).mkdir()
+        rows = [{"file": f"{k}.png", "time_s": at} for k, at in enumerate((0.0, 0.1, 0.9))]
+        (tmp_path / name / "meta.json").write_text(json.dumps({"fps": 10, "frames": rows}))
+        for k in range(3):
+            Image.fromarray(np.zeros((8, 8), np.uint8)).save(tmp_path / name / f"{k}.png")
+    joined = join_videos([tmp_path / "a", tmp_path / "b"])
+    assert joined.starts_s[1] == pytest.approx(1.0)
+
+
 def test_files_that_overlap_are_refused(tmp_path: Path) -> None:
     first = stack(tmp_path / "a.tif", 50, count=100, at="2026-11-20 09:30:00")
     second = stack(tmp_path / "b.tif", 100, at="2026-11-20 09:30:05")

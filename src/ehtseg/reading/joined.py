@@ -131,8 +131,26 @@ def join_videos(
 
 
 def duration_s(video: Video) -> float:
-    """From the first frame to where the next one would come; 0 where nobody knows the rate."""
-    return (video.n_frames or 0) / video.fps if video.fps else 0.0
+    """From the first frame to where the next one would come; 0 where nobody knows the rate.
+
+    Where the file has time stamps the last of them tells, so that dropped frames count.
+    """
+    if not video.fps:
+        return 0.0
+    last_s = _last_stamp_s(video)
+    return last_s + 1 / video.fps if last_s else (video.n_frames or 0) / video.fps
+
+
+def _last_stamp_s(video: Video) -> float | None:
+    """The time of the last frame where the file tells it and the user gives no rate."""
+    raw = video._raw
+    if video._counts_time:
+        return None
+    if raw.times_s is not None:
+        return float(raw.times_s.max())
+    if video.path.is_dir():  # a rate in meta.json goes before its times, which frames still have
+        return next(iter(raw.read(frozenset({raw.n_frames - 1})))).time_s
+    return None
 
 
 def _with(
