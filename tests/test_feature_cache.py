@@ -14,7 +14,9 @@ from conftest import write_labelled
 from ehtseg.learning.feature_cache import FeatureCache, features_kept, hash_of, make_room
 from ehtseg.learning.training import Training
 from ehtseg.nets.build import build
+from ehtseg.nets.encoders import Card
 from ehtseg.nets.features import Encoder
+from ehtseg.nets.initialise import initialise
 from ehtseg.reading.dataset import open_dataset
 from ehtseg.reading.splits import split_dataset
 from ehtseg.recipe import Recipe, make_recipe
@@ -148,3 +150,20 @@ def test_other_weights_have_another_folder() -> None:
     with torch.no_grad():
         next(encoders[0].parameters())[0, 0, 0, 0] += 1e-3
     assert hash_of(encoders[0]) != before
+
+
+def test_another_variant_of_the_same_weights_has_another_folder() -> None:
+    cards = [
+        Card("resnet50", variant, eps, (0.5,) * 3, (0.5,) * 3)
+        for variant, eps in (("timm", None), ("keras_v1", None), ("timm", 1.001e-5))
+    ]
+    encoders = [Encoder("resnet50", card, coarsest=8).eval() for card in cards]
+    for encoder in encoders:
+        initialise(encoder, "he", seed=0)
+        for name, tensor in encoder.state_dict().items():
+            assert torch.equal(tensor, encoders[0].state_dict()[name])
+    assert len({hash_of(encoder) for encoder in encoders}) == 3
+    assert hash_of(encoders[0]) == hash_of(encoders[0])
+    image = torch.rand(1, 3, 32, 32)
+    one, other = (encoder(image)[-1] for encoder in encoders[:2])
+    assert not torch.equal(one, other), "they are different functions"

@@ -1,7 +1,8 @@
 """A frozen encoder looks at each picture once: its feature maps are kept on disk, memory-mapped.
 
 One file a picture, named by the hash of exactly what the encoder sees (frame, working size,
-normalisation, padding), in a folder named by the hash of the encoder's weights and the precision.
+normalisation, padding), in a folder named by the hash of the encoder, its kind and its weights, and
+by the precision.
 So nothing can be taken for anything else, and a cache serves every later training with the same
 encoder. Beyond the limit the folders that were used longest ago go; then nothing more is kept.
 """
@@ -110,8 +111,8 @@ def is_constant(encoder: Encoder, recipe: Recipe) -> bool:
 
 
 def hash_of(encoder: Encoder) -> str:
-    """Hash of names and values of all tensors of an encoder."""
-    digest = hashlib.blake2b(digest_size=16)
+    """Hash of an encoder: its kind, and the names and values of all its tensors."""
+    digest = hashlib.blake2b(encoder.kind.encode(), digest_size=16)
     for name, tensor in sorted(encoder.state_dict().items()):
         digest.update(name.encode())
         digest.update(_bytes(tensor))

@@ -64,6 +64,13 @@ class Encoder(nn.Module):
             if isinstance(module, nn.BatchNorm2d):
                 module.momentum = bn_momentum
                 module.eps = module.eps if card.bn_eps is None else card.bn_eps
+        self._made_as = f"{architecture(name).arch}, {card.variant}, to 1/{coarsest}"
+
+    @property
+    def kind(self) -> str:
+        """All that decides its maps but for its tensors."""
+        versions = f"torch {torch.__version__}, timm {timm.__version__}"
+        return f"{self._made_as}, batch norm {self.bn_eps}, {versions}"
 
     @property
     def bn_eps(self) -> float | None:
