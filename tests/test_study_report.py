@@ -597,6 +597,15 @@ def test_the_tables_hold_the_printed_and_the_made_numbers(written: Path) -> None
     assert float(paper["mean training mask"][f"dice, {OWN}"]) == pytest.approx(0.99)
     (collapsed,) = [r for r in read(written / "tables" / "collapse.csv") if r["collapsed"] != "0"]
     assert (collapsed["row"], collapsed["collapsed"], collapsed["runs"]) == ("U-Net, BCE", "2", "2")
+    failures = {row["what"]: row for row in read(written / "tables" / "failures.csv")}
+    assert [name for name in failures if name.startswith("U-Net")] == [
+        "U-Net, BCE, seed 0", "U-Net, BCE, seed 2",
+    ]  # fmt: skip
+    everything = failures["everything is tissue"]
+    share = float(everything["share_true"])
+    assert float(everything["iou"]) == pytest.approx(share)
+    assert float(everything["dice"]) == pytest.approx(2 * share / (1 + share), abs=0.01)
+    assert float(failures["the paper's row"]["gap"]) == pytest.approx(0.0055, abs=5e-5)
     steps = read(written / "tables" / "convergence.csv")
     assert {float(row["steps_to_good"]) for row in steps} == {3 * STEPS}
     assert [row["seed"] for row in read(written / "tables" / "missing.csv")] == ["1"]

@@ -1,7 +1,8 @@
 """Named experiments, each written down before its results: question, rows, expected answer, cost.
 
 Contrasts that were thought of when results had been seen stand apart, as `later`. Source of the
-rules: docs/protocol.md. The hours of a cost are for two cores at the scale `cpu`.
+rules: docs/protocol.md. The hours of a cost are for two cores at the scale `cpu`,
+measured where a study was carried out; machines differ by a factor of two.
 """
 
 from __future__ import annotations
@@ -54,7 +55,7 @@ table1 = Study(
     outcome="Dice and IoU at threshold 0.5, last epoch",
     expected="Within the film every row is near the mean training mask, so that none is told from "
     "another; in other recordings all fall far, and six recordings decide nothing.",
-    cost="33 runs, about 3 hours",
+    cost="33 runs, about 4 hours",
     rows=tuple(PRINTED),
     contrasts=(
         *against("focal", "BCE", tuple(PRINTED)),
@@ -132,7 +133,7 @@ dsb2018 = Study(
     outcome="Dice at threshold 0.5, last epoch, image by image",
     expected="ImageNet above random by a few hundredths, by more where frozen; focal and BCE "
     "equal; frozen a little below not frozen.",
-    cost="80 runs, about 9 hours (the decoder of the paper profile would need 20)",
+    cost="80 runs, about 7 hours (the decoder of the paper profile would need 20)",
     rows=CELLS,
     contrasts=(
         *against("ImageNet", "random", NOT_FROZEN),
@@ -207,7 +208,7 @@ stages = Study(
     },
     outcome="Dice at threshold 0.5 in recordings never trained on, against the number of stages",
     expected="The first two stages give most of the gain; freezing the last ones costs some.",
-    cost="33 runs, about 2 hours",
+    cost="33 runs, about 1 hour",
     rows=(
         ("ResNet-50", "no stage"),
         *(("ResNet-50", f"stages to {k}{frozen}") for frozen in ("", ", frozen") for k in STAGES),
@@ -258,7 +259,7 @@ collapse = Study(
     },
     outcome="share of runs whose Dice at the best threshold stays below 0.5",
     expected="Hardly a run collapses with either loss; those that do have Xavier and no norm.",
-    cost="160 runs, about 1.5 hours",
+    cost="160 runs, about 2 hours",
     rows=cross(
         ("U-Net",),
         ("BCE", "focal"),

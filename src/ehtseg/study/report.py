@@ -22,6 +22,7 @@ from ehtseg.study.found import Found, found_in
 from ehtseg.study.opponents import Shown, standing
 from ehtseg.study.plan import SCALES, STAND_IN, Study
 from ehtseg.study.report_cells import slug
+from ehtseg.study.report_collapse import collapse_section
 from ehtseg.study.report_contrasts import (
     claim_section,
     contrast_section,
@@ -35,7 +36,7 @@ from ehtseg.study.report_paper import paper_in_short, paper_section
 from ehtseg.study.report_pixels import pixel_sections
 from ehtseg.study.report_rivals import rival_sections, rivals_ahead, rivals_in_short
 from ehtseg.study.report_scores import place_sections
-from ehtseg.study.report_training import collapse_section, runs_section, training_section
+from ehtseg.study.report_training import runs_section, training_section
 from ehtseg.study.results import read_examples, read_facts, read_results
 from ehtseg.study.statistics import Table
 from ehtseg.study.verdicts import Claim, claims, unseen

@@ -8,13 +8,11 @@ from collections.abc import Sequence
 import numpy as np
 
 from ehtseg.reporting.document import Block, Line, Picture, Section, table
-from ehtseg.reporting.study_figures import Curve, Mark, Time, course_panels, forest, times
+from ehtseg.reporting.study_figures import Curve, Time, course_panels, times
 from ehtseg.study.convergence import GOOD, SHARE, Course, Reached, courses, horizon, restricted
 from ehtseg.study.found import Found
-from ehtseg.study.levels import label
 from ehtseg.study.plan import STAND_IN
 from ehtseg.study.report_cells import NONE
-from ehtseg.study.verdicts import COLLAPSED, best_dice, collapse_rate
 
 NOT_NOTED = "not noted"
 MACHINES = (
@@ -52,54 +50,6 @@ def training_section(found: Found) -> list[Section]:
         _picture(groups, None, SHARE),
     ]
     return [Section("Convergence", tuple(blocks))]
-
-
-def collapse_section(found: Found) -> list[Section]:
-    """Collapse rate of every row, and what collapsed runs look like."""
-    rates = [(row, collapse_rate(found, [row])) for row in (*found.rows, *found.stand_ins)]
-    known = [(row, rate) for row, rate in rates if rate is not None]
-    if not known:
-        return []
-    lines, marks = [], []
-    for row, rate in known:
-        low, high = min(best_dice(found, row).values()), max(best_dice(found, row).values())
-        count = round(rate.estimate * rate.units)
-        interval = f"{100 * rate.low:.0f} to {100 * rate.high:.0f} %"
-        dice = f"{low:.3f}" if rate.units == 1 else f"{low:.3f} to {high:.3f}"
-        shown = (row, f"{count} of {rate.units}", interval, dice)
-        values = {"row": row, "collapsed": count, "runs": rate.units, "low95": rate.low}
-        values |= {"high95": rate.high, "lowest_dice": low, "highest_dice": high}
-        lines.append(Line(shown, values, "apart" if row.endswith(STAND_IN) else ""))
-        marks.append(Mark(row, 100 * rate.estimate, 100 * rate.low, 100 * rate.high))
-    note = (
-        f"A run has collapsed where its Dice stays below {COLLAPSED} at every threshold, on the "
-        "test frames of the folder of its training. Interval after Wilson."
-    )
-    columns = ("row", "collapsed", "95 % interval", "Dice at best threshold, runs")
-    blocks: list[Block] = [*table("collapse", "Collapsed runs", columns, lines, note)]
-    if any(rate.estimate > 0 for _, rate in known):
-        title = "Share of collapsed runs, with Wilson's interval"
-        blocks.append(Picture("collapse", title, forest(marks, "collapsed runs (%)")))
-    return [Section("Collapse", (*blocks, *_by_level(found), *_collapsed_runs(found)))]
-
-
-def _by_level(found: Found) -> tuple[Block, ...]:
-    """Collapse rates of each level over all rows that have it, where rows are a full cross."""
-    if len(found.rows) != math.prod(map(len, found.study.factors.values())):
-        return ()
-    lines = []
-    for factor, levels in found.study.factors.items():
-        for level in levels:
-            rows = [label(row) for row in found.study.rows if level in row]
-            rate = collapse_rate(found, rows)
-            if rate is not None:
-                count, span = round(rate.estimate * rate.units), f"{100 * rate.low:.0f}"
-                shown = (level, f"{count} of {rate.units}", f"{span} to {100 * rate.high:.0f} %")
-                values = {"factor": factor, "level": level, "collapsed": count}
-                values |= {"runs": rate.units, "low95": rate.low, "high95": rate.high}
-                lines.append(Line(shown, values))
-    columns = ("level", "collapsed", "95 % interval")
-    return table("collapse_by_level", "Collapsed runs by level", columns, lines)
 
 
 def runs_section(found: Found) -> list[Section]:
@@ -173,42 +123,6 @@ def _picture(groups: dict[str, list[Course]], level: float | None, share: float 
     note = "A dot is a run; an open arrow one that did not get there in the steps it had."
     title = f"Steps to a validation Dice of {what}"
     return Picture(name, title, times(dots, "steps"), note if level is not None else "")
-
-
-def _collapsed_runs(found: Found) -> tuple[Block, ...]:
-    """What collapsed runs predict: the signature to hold against the printed 0.30."""
-    own = next((place for place in found.places if found.is_own(place)), "")
-    lines = []
-    for row in (*found.rows, *found.stand_ins):
-        images = found.images(row, own)
-        for seed, dice in best_dice(found, row).items():
-            if dice < COLLAPSED:
-                one = {name: images[name][images["seed"] == seed] for name in images}
-                lines.append(_signature(row, seed, dice, one))
-    columns = (
-        "row", "seed", "Dice, best threshold", "Dice at 0.5", "IoU at 0.5", "IoU above D/(2-D)",
-        "predicted tissue", "true tissue",
-    )  # fmt: skip
-    note = (
-        "The paper's row has Dice 0.3019, IoU 0.1833, IoU above D/(2-D) by 0.0055. Predicted "
-        "tissue of 0 or 100 % is a network that says the same of every pixel."
-    )
-    return table("collapsed_runs", "Runs that collapsed", columns, lines, note)
-
-
-def _signature(row: str, seed: int, best: float, images: dict[str, np.ndarray]) -> Line:
-    dice, iou = float(images["dice"].mean()), float(images["iou"].mean())
-    pixels = sum(float(images[name].sum()) for name in ("tp", "fp", "fn", "tn"))
-    predicted = float(images["tp"].sum() + images["fp"].sum()) / pixels
-    true = float(images["tp"].sum() + images["fn"].sum()) / pixels
-    gap = iou - dice / (2 - dice)
-    shown = (
-        row, str(seed), f"{best:.4f}", f"{dice:.4f}", f"{iou:.4f}", f"{gap:+.4f}",
-        f"{100 * predicted:.0f} %", f"{100 * true:.0f} %",
-    )  # fmt: skip
-    values = {"row": row, "seed": seed, "dice_best_threshold": best, "dice": dice, "iou": iou}
-    values |= {"gap": gap, "share_predicted": predicted, "share_true": true}
-    return Line(shown, values)
 
 
 def _last(run: Course) -> float:

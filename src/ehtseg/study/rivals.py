@@ -56,7 +56,7 @@ def rivals(data: Data) -> Study:
         expected="Among random starts the networks differ less than their seeds; the published "
         "recipes, made for many more steps, lose to the common one; ImageNet weights are ahead of "
         "all, whichever network stands on them.",
-        cost=f"{3 * len(ROWS)} runs, about 12 hours",
+        cost=f"{3 * len(ROWS)} runs, about 4 hours",
         rows=ROWS,
         contrasts=(
             *_beside_ours(TRANSFERRED, "ImageNet"),
