@@ -53,6 +53,13 @@ def test_stamps_that_meet_within_their_digits_leave_no_gap(tmp_path: Path) -> No
     assert "at once" in joined.notes[0]
 
 
+def test_a_time_of_day_and_a_date_have_no_order(tmp_path: Path) -> None:
+    paths = [stack(tmp_path / "a.tif", 0, at="2026-11-20 23:50:00"), stack(tmp_path / "b.tif", 0)]
+    at_night = Stamp(datetime(2000, 1, 1, 0, 20), "the manifest", dated=False)
+    with pytest.raises(UserError, match=r"all have a date.*00:20:00 \(the manifest\) and 2026"):
+        join_videos(paths, fps=10, stamps=[None, at_night])
+
+
 def test_a_file_lasts_until_its_last_frame_though_frames_were_dropped(tmp_path: Path) -> None:
     kept = np.sort(np.random.default_rng(0).permutation(332)[:300])
     kept[[0, -1]] = 0, 331  # one in ten is missing; the last one at 11.03 s

@@ -174,6 +174,24 @@ def test_one_spelling_and_one_unit_a_drug(tmp_path: Path) -> None:
     assert (second.drug, second.dose, second.unit) == ("Iso", 1000, "nM")
 
 
+def test_times_of_day_past_midnight_need_dates(tmp_path: Path) -> None:
+    path = tmp_path / "m.csv"
+    lines = "a,A1,,,,,,{}\na,A1,iso,1,uM,00:10:00,,{}\nb,A1,iso,2,uM,,,{}\nc,A2,,,,,,08:00:00\n"
+    path.write_text(HEADER + lines.format("23:50:00", "23:50:00", "00:20:00"))
+    with pytest.raises(UserError, match=r"line 4: A1 at 00:20:00, below a line at 23:50:00.*dates"):
+        read_manifest(path)
+    path.write_text(HEADER + lines.format("2026-11-20 23:50:00", "", "00:20:00"))
+    with pytest.raises(UserError, match="line 4: of A1 one start has a date and one has none"):
+        read_manifest(path)
+    path.write_text(HEADER + lines.format("2026-11-20 23:50:00", "", "2026-11-21 00:20:00"))
+    first, _, last, _ = (row.stamp for row in read_manifest(path))
+    assert first is not None
+    assert last is not None
+    assert (last.at - first.at).total_seconds() == 1800
+    path.write_text(HEADER + lines.format("09:50:00", "", "10:20:00"))
+    assert len(read_manifest(path)) == 4
+
+
 def test_a_line_is_read_while_it_holds() -> None:
     beats = [{"t50_s": float(t), "rr_s": 1.0 if t < 60 else 0.5} for t in range(120)]
     assert measures_of(beats, (0, 60))["beat_rate_bpm"] == 60

@@ -134,6 +134,7 @@ def read_manifest(
     problems += _strange_files(treatments, files)
     problems += _strange_wells(treatments, wells)
     problems += _mixed_units(treatments)
+    problems += _strange_starts(treatments)
     if problems:
         more = f" and {len(problems) - MOST_SAID} more" if len(problems) > MOST_SAID else ""
         raise UserError(
@@ -226,11 +227,11 @@ def _time_s(text: str) -> float:
 def _start(text: str) -> Stamp | None:
     if not text:
         return None
-    dated = text if re.search(r"\d\D+\d.*[T ]", text) else f"2000-01-01 {text}"
-    found = read_stamp(dated, "the manifest")
+    dated = bool(re.search(r"\d\D+\d.*[T ]", text))
+    found = read_stamp(text if dated else f"2000-01-01 {text}", "the manifest")
     if found is None:
         raise ValueError(f"the start {text!r} is no time (2026-11-20 09:30:00 or 09:30:00)")
-    return found
+    return replace(found, dated=dated)
 
 
 def _strange_files(rows: list[Treatment], files: Collection[str] | None) -> Iterator[str]:
@@ -267,6 +268,24 @@ def _mixed_units(rows: list[Treatment]) -> Iterator[str]:
             kind, unit = kinds.setdefault(row.drug.casefold(), (UNITS[row.unit][0], row.unit))
             if UNITS[row.unit][0] != kind:
                 yield f"line {row.line}: {row.drug} in {row.unit}, but before in {unit}"
+
+
+def _strange_starts(rows: list[Treatment]) -> Iterator[str]:
+    """Times of day that fall from line to line of a well: midnight, or lines in another order."""
+    before: dict[str, Treatment] = {}
+    for row in rows:
+        if row.stamp is None:
+            continue
+        last = before.get(row.well)
+        if last and last.stamp and last.stamp.dated != row.stamp.dated:
+            yield f"line {row.line}: of {row.well} one start has a date and one has none"
+        elif last and last.stamp and not row.stamp.dated and row.stamp.at < last.stamp.at:
+            early, late = (f"{stamp.at:%H:%M:%S}" for stamp in (row.stamp, last.stamp))
+            yield (
+                f"line {row.line}: {row.well} at {early}, below a line at {late}: past midnight? "
+                f"Write dates (2026-11-20 {late}); else put the lines in order of time"
+            )
+        before[row.well] = row
 
 
 def _alike(rows: list[Treatment]) -> Iterator[Treatment]:

@@ -115,6 +115,7 @@ def join_videos(
     Raises: UserError for files of other sizes, frame rates or scales, and for files that overlap.
     """
     known = [given or stamp_of(path) for path, given in _with(paths, stamps)]
+    _check_dates(known)
     if all(known):
         order = sorted(range(len(paths)), key=lambda k: known[k].at)  # type: ignore[union-attr]
         paths, known = [paths[k] for k in order], [known[k] for k in order]
@@ -151,6 +152,18 @@ def _last_stamp_s(video: Video) -> float | None:
     if video.path.is_dir():  # a rate in meta.json goes before its times, which frames still have
         return next(iter(raw.read(frozenset({raw.n_frames - 1})))).time_s
     return None
+
+
+def _check_dates(stamps: Sequence[Stamp | None]) -> None:
+    """Raises: UserError where some starts have a date and others are times of day."""
+    dated = {stamp.dated: stamp for stamp in stamps if stamp}
+    if len(dated) > 1:
+        raise UserError(
+            "starts that all have a date, or that are all times of day",
+            f"{dated[False].at:%H:%M:%S} ({dated[False].source}) and {dated[True].at} "
+            f"({dated[True].source})",
+            "Write a date with every start in the manifest, such as 2026-11-20 09:30:00.",
+        )
 
 
 def _with(

@@ -25,6 +25,7 @@ class Stamp:
 
     at: datetime  # UTC where the file gives a zone, else its own clock
     source: str
+    dated: bool = True  # else `at` is a time of day, its date an arbitrary one
 
     @property
     def true_to_s(self) -> float:
