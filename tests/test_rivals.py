@@ -45,6 +45,8 @@ PUBLISHED = (  # name, body, parameters, GFLOPs, pixels
     ("unetpp-port", lambda: UNetPP(PORT), 9_163_329, 69.0, 256),
     ("unetpp-port-ds", lambda: UNetPP(PORT_DS), 9_163_428, 9.7, 96),
     ("unetpp-resnet50", lambda: on("resnet50"), 48_985_745, 115, 256),
+    # not the 39,347,345 of smp, which drops the map at full size and adds a block below the last
+    ("unetpp-vgg16", lambda: on("vgg16"), 35_484_817, None, 256),
     ("unetpp-irv2", lambda: on("inception_resnet_v2"), 71_082_993, 91.4, 256),
     ("unext", lambda: UNeXt(UNeXtPlan()), 1_471_921, 1.124, 256),
     ("unext-s", lambda: UNeXt(SMALL), 253_561, 0.199, 256),
@@ -54,11 +56,12 @@ PUBLISHED = (  # name, body, parameters, GFLOPs, pixels
     ("transunet-256", lambda: TransUNet(256), 105_322_001, 76.8, 256),
     ("transunet-512", lambda: TransUNet(512), 105_911_825, 336, 512),
     ("dstransunet", DSTransUNet, 171_441_329, 109.0, 256),
+    ("dstransunet-384", DSTransUNet, 171_441_329, 241.5, 384),
     ("dstransunet-512", DSTransUNet, 171_441_329, 462, 512),
     ("mednca", lambda: MedNCA(MedNCAPlan()), 70_016, 310, 256),
     ("mednca-16", lambda: MedNCA(MedNCAPlan(channels=16)), 25_920, 114, 256),
 )
-LONG = {"unetpp-irv2", "transunet-224", "transunet-512", "dstransunet-512"}
+LONG = {"unetpp-irv2", "transunet-224", "transunet-512", "dstransunet-384", "dstransunet-512"}
 
 
 @pytest.mark.parametrize(
