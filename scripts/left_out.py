@@ -62,7 +62,10 @@ and of the reference masks. Beats and their median interval: `ehtseg analyse` wi
 masks and with the reference masks, both read from the trace {TRACE}; the frame rate of eht_mbpt
 is unknown, so that its interval in frames is all that can be said. Six recordings of four
 laboratories, three of them single pictures, are few: no interval over recordings can be given, and
-differences between two networks of one seed each cannot be told from chance."""
+differences between two networks of one seed each cannot be told from chance. The EfficientNet-Lite0
+networks are older: trained by `ehtseg train` with the same settings; those without eht_d1t3 and
+without eht_ohw with an earlier outline of the stills' bars, the latter on 0.88 instead of 0.95 of
+each film (docs/log.md)."""
 Row = dict[str, Any]
 
 
