@@ -55,12 +55,39 @@ def test_a_spreadsheet_with_semicolons_decimal_commas_and_a_mark_is_read(tmp_pat
 
 
 @pytest.mark.parametrize(
+    ("mark", "doses", "read"),
+    [
+        (",", ("3.125", "0.781"), (3.125, 0.781)),
+        (",", ("12.500", "1000"), (12.5, 1000)),
+        (";", ("0,3", "3,125", "1000"), (0.3, 3.125, 1000)),
+        (";", ("3,125", "1"), None),
+        (";", ("0,3", "1.000"), None),
+        ("\t", ("1.000", "3.1250"), (1, 3.125)),
+        ("\t", ("1.000", "10"), None),
+    ],
+)
+def test_a_mark_is_for_decimals_only_where_that_is_sure(
+    tmp_path: Path, mark: str, doses: tuple[str, ...], read: tuple[float, ...] | None
+) -> None:
+    path = tmp_path / "m.csv"
+    rows = [("file", "well", "drug", "dose", "unit"), *(("a", "A1", "iso", d, "nM") for d in doses)]
+    path.write_text("\n".join(mark.join(row) for row in rows))
+    if read is None:
+        with pytest.raises(UserError, match=r"the dose '.*': write \d+ or"):
+            read_manifest(path)
+    else:
+        assert tuple(row.dose for row in read_manifest(path)) == read
+
+
+@pytest.mark.parametrize(
     ("lines", "said"),
     [
         ("a.avi,A1,iso,1,mol,,\n", "'mol' is none of pM, nM, uM"),
         ("a.avi,A1,iso,1,,,\n", "unit ''"),
         ("a.avi,A1,iso,one,uM,,\n", "dose 'one' is no number"),
         ("a.avi,A1,iso,-1,uM,,\n", "a dose of -1"),
+        ('a.avi,A1,iso,"1,000",nM,,\n', "line 2: the dose '1,000': write 1000 or 1"),
+        ('a.avi,A1,iso,"12,500",nM,,\n', "write 12500 or 12.5000"),
         ("a.avi,A1,,1,uM,,\n", "without a drug"),
         ("a.avi,,iso,1,uM,,\n", "line 2: no well"),
         ("a.avi,A1,iso,1,uM,12 min,\n", "not written HH:MM:SS"),

@@ -35,6 +35,7 @@ CURE = (
     "Correct these lines. Without --manifest each recording can still be analysed by itself: its "
     "beats, kinetics and flags need no other; only the comparison of wells and doses does."
 )
+THOUSANDS = re.compile(r"[1-9]\d{0,2}[.,]\d{3}")  # 1,000 may be a thousand or one
 PLATE_WELL = re.compile(r"([A-Pa-p])0*([1-9]|1\d|2[0-4])")
 
 
@@ -123,12 +124,12 @@ def read_manifest(
     Raises: UserError that names every problem with its line: missing columns, unknown files and
     wells, units and numbers that cannot be read.
     """
-    rows = _rows(path)
+    rows, marks = _rows(path)
     treatments: list[Treatment] = []
     problems: list[str] = []
     for line, row in rows:
         try:
-            treatments.append(_treatment(line, row))
+            treatments.append(_treatment(line, row, marks))
         except ValueError as error:
             problems.append(f"line {line}: {error}")
     problems += _strange_files(treatments, files)
@@ -155,7 +156,8 @@ def meant(file: str, files: Collection[str]) -> list[str]:
     return [one for one in files if Path(one).parts[-len(parts) :] == parts]
 
 
-def _rows(path: Path) -> list[tuple[int, dict[str, str]]]:
+def _rows(path: Path) -> tuple[list[tuple[int, dict[str, str]]], set[str]]:
+    """The lines with their numbers, and the marks that surely stand before decimals in them."""
     try:
         text = path.read_text(encoding="utf-8-sig")
     except (OSError, UnicodeDecodeError) as error:
@@ -178,20 +180,24 @@ def _rows(path: Path) -> list[tuple[int, dict[str, str]]]:
         cure = "Add one line for each recording."
         raise UserError(f"lines of data in {path.name}", "only a header", cure)
     blank = dict.fromkeys((*NEEDED, *OPTIONAL), "")
-    return [(line, {**blank, **row}) for line, row in filled]
+    numbers = [row.get(name, "") for _, row in filled for name in ("dose", "pacing")]
+    proof = [one for one in numbers if not THOUSANDS.fullmatch(one)]
+    marks = {point for point in ".," if any(re.fullmatch(rf"\d+\{point}\d+", one) for one in proof)}
+    marks |= {"."} if mark == "," else set()
+    return [(line, {**blank, **row}) for line, row in filled], marks
 
 
-def _treatment(line: int, row: dict[str, str]) -> Treatment:
+def _treatment(line: int, row: dict[str, str], marks: Collection[str]) -> Treatment:
     if not row["file"] or not row["well"]:
         raise ValueError("no file" if not row["file"] else "no well")
     no_drug = row["drug"].casefold() in NO_DRUG
-    dose = 0.0 if no_drug and not row["dose"] else _number(row["dose"], "dose")
+    dose = 0.0 if no_drug and not row["dose"] else _number(row["dose"], "dose", marks)
     unit = known_unit(row["unit"])
     if dose < 0 or (no_drug and dose > 0):
         raise ValueError(f"a dose of {dose:g}" + (" without a drug" if no_drug else ""))
     if unit is None and (row["unit"] or dose > 0):
         raise ValueError(f"the unit {row['unit']!r} is none of {', '.join(UNITS)}")
-    pacing = _number(row["pacing"], "pacing") if row["pacing"] else 0.0
+    pacing = _number(row["pacing"], "pacing", marks) if row["pacing"] else 0.0
     if pacing < 0 or 0 < pacing < SLOWEST_BPM:
         hint = f" (in Hz? write {60 * pacing:g})" if pacing > 0 else ""
         raise ValueError(f"pacing {pacing:g} beats a minute{hint}")
@@ -208,10 +214,13 @@ def _treatment(line: int, row: dict[str, str]) -> Treatment:
     )
 
 
-def _number(text: str, what: str) -> float:
+def _number(text: str, what: str, marks: Collection[str]) -> float:
     plain = text.replace(",", ".")
     if not re.fullmatch(r"-?\d+(\.\d*)?([eE][+-]?\d+)?", plain):
         raise ValueError(f"the {what} {text!r} is no number")
+    if THOUSANDS.fullmatch(text) and not any(mark in text for mark in marks):
+        small = f"{float(plain):g}" if plain.endswith("000") else f"{plain}0"
+        raise ValueError(f"the {what} {text!r}: write {plain.replace('.', '')} or {small}")
     return float(plain)
 
 
