@@ -39,7 +39,14 @@ def test_the_hash_follows_every_decision() -> None:
 
 @pytest.mark.parametrize(
     ("net", "epochs"),
-    [({"name": "unet"}, 40), ({"name": "vgg16"}, 20), ({"name": "vgg16", "transfer": 0}, 40)],
+    [
+        ({"name": "unet"}, 40),
+        ({"name": "vgg16"}, 20),
+        ({"name": "vgg16", "transfer": 0}, 40),
+        ({"name": "smp:Unet/resnet50"}, 20),
+        ({"name": "smp:Unet/tu-tf_efficientnet_lite0"}, 20),
+        ({"name": "smp:Unet/resnet18"}, 40),
+    ],
 )
 def test_scratch_trains_forty_epochs_and_a_backbone_twenty(
     net: dict[str, object], epochs: int
@@ -65,6 +72,8 @@ def test_stages_may_be_written_as_on_a_command_line() -> None:
         ({"fitt": None}, "nearest: fit"),
         ({"net": {"freeze": "-1"}}, "net.freeze: -1 (Input should be greater than or equal to 0)"),
         ({"data": {"counts": [9, 1]}}, "data.counts.2"),
+        ({"fit": {"seed": 2**32}}, "fit.seed: 4294967296 (Input should be less than 4294967296)"),
+        ({"fit": {"betas": [0.9, 1.0]}}, "fit.betas.1: 1.0 (Input should be less than 1)"),
     ],
 )
 def test_a_wrong_key_or_value_is_answered(decisions: dict[str, object], said: str) -> None:

@@ -6,6 +6,7 @@ import cv2
 import numpy as np
 import pytest
 
+from ehtseg.reading.augment import apply, draw
 from ehtseg.reading.masks import IGNORED
 from ehtseg.reading.scenes import Scene, compose, draw_scene
 from ehtseg.reading.textures import cloud, fibres, filled, outline
@@ -39,6 +40,20 @@ def test_a_drawn_scene_replays_and_leaves_its_frame_alone(seed: int) -> None:
     assert np.array_equal(label, again[1])
     assert np.array_equal(IMAGE, before[0])
     assert np.array_equal(LABEL, before[1])
+
+
+@pytest.mark.parametrize("shape", [(1, 1), (2, 9), (3, 40), (19, 30), (64, 4)])
+def test_frames_of_a_few_pixels_make_scenes_too(shape: tuple[int, int]) -> None:
+    rng = np.random.default_rng(0)
+    label = np.zeros(shape, np.uint8)
+    label[shape[0] // 2 :] = 1
+    small = rng.integers(0, 256, shape, dtype=np.uint8), label
+    for seed in range(60):
+        drawn = np.random.default_rng(seed)
+        image, found = compose(draw_scene(drawn), small, lambda _: small)
+        assert image.shape == found.shape == shape
+        picture, _ = apply(draw("scenes", drawn), image, found, (32, 32))
+        assert picture.shape == (1, 32, 32)
 
 
 @pytest.mark.parametrize("behind", ["own", "other", "made"])

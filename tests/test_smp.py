@@ -17,10 +17,10 @@ from ehtseg.nets import smp_net
 from ehtseg.nets.build import build
 from ehtseg.nets.describe import describe
 from ehtseg.nets.encoders import architecture
-from ehtseg.nets.smp_net import OURS, SmpName
+from ehtseg.nets.smp_net import SmpName
 from ehtseg.nets.weights_file import expected_shapes, flat
 from ehtseg.reading.dataset import open_dataset
-from ehtseg.recipe import NetRecipe, make_recipe
+from ehtseg.recipe import SMP_ENCODERS, NetRecipe, make_recipe
 from ehtseg.records import UserError
 from ehtseg.seeing.run_folder import RunFolder
 from net_tester import CHECKS, Member, as_parameter, name_of
@@ -44,7 +44,7 @@ def test_contract(member: Member, check: Callable[[Member], None]) -> None:
     check(member)
 
 
-@pytest.mark.parametrize(("theirs", "ours"), OURS.items())
+@pytest.mark.parametrize(("theirs", "ours"), SMP_ENCODERS.items())
 def test_every_tensor_of_our_files_has_its_place(theirs: str, ours: str) -> None:
     with torch.device("meta"):
         encoder = smp.encoders.get_encoder(theirs, weights=None)
@@ -108,6 +108,33 @@ def test_describe_tells_which_layers_are_imagenets() -> None:
     assert {k.weights for k in kernels if k.part == "encoder"} == {"ImageNet"}
     assert {k.weights for k in kernels if k.part == "decoder"} == {"random (xavier)"}
     assert "No ImageNet weights" in describe(NetRecipe(name="smp:Unet/resnet18")).notes[0]
+
+
+@pytest.mark.parametrize(
+    ("net", "said"),
+    [
+        ({"name": "smp:Unet/resnet18"}, True),
+        ({"name": "smp:Unet/resnet18", "transfer": 0}, False),
+        ({"name": f"smp:Unet/{LITE}"}, False),
+        ({"name": "unet"}, False),
+    ],
+)
+def test_a_training_says_that_it_starts_from_random_weights(
+    net: dict[str, object], said: bool, tmp_path: Path
+) -> None:
+    class BegunError(Exception):
+        pass
+
+    def tick(_done: int, _total: int) -> None:
+        raise BegunError
+
+    dataset = open_dataset([write_labelled(tmp_path / "film", {"film": 4}, size=32)])
+    data, fit = {"split": "random", "size": 32}, {"batch": 2, "threads": 1}
+    recipe = make_recipe({"data": data, "net": net, "fit": fit})
+    heard: list[str] = []
+    with pytest.raises(BegunError):
+        train(dataset, recipe, tmp_path / "run", tell=heard.append, tick=tick)
+    assert any("starts from random weights" in line for line in heard) == said
 
 
 @pytest.mark.slow

@@ -286,6 +286,13 @@ def test_without_validation_the_threshold_is_that_of_the_start(
     assert ONE_SIDED not in alone.facts["notes"]
 
 
+def test_what_a_recipe_may_say_can_be_trained(dataset: Dataset, tmp_path: Path) -> None:
+    odd = {"optimizer": "sgd", "momentum": 0, "schedule": "poly", "stop_epoch": 9, "epochs": 2}
+    run = train(dataset, with_fit(**odd, seed=2**32 - 1), tmp_path / "run")
+    assert run.finished
+    assert run.facts["epochs_done"] == 2
+
+
 def test_an_epoch_shows_every_frame_equally_often() -> None:
     order = epoch_order(10, 25, seed=3, epoch=2)
     counts = np.bincount(order, minlength=10)

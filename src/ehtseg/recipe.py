@@ -16,12 +16,20 @@ from ehtseg.records import UserError, written_whole
 Positive = Annotated[int, Field(gt=0)]
 Count = Annotated[int, Field(ge=0)]
 Share = Annotated[float, Field(ge=0, le=1)]
+Beta = Annotated[float, Field(ge=0, lt=1)]
+Seed = Annotated[int, Field(ge=0, lt=2**32)]  # torch takes 64 bits: the other half counts steps
 
 # networks without an ImageNet encoder, by the names that `net.name` gives them
 FROM_SCRATCH = (
     "unet", "unetpp", "unetpp_ds", "unetpp_bn", "unetpp_bn_ds", "unext", "unext_s",
     "nnunet", "nnunet_512", "transunet", "dstransunet", "mednca", "mednca_16",
 )  # fmt: skip
+SMP_ENCODERS = {  # smp's names of the encoders whose weights files we read, and ours
+    "resnet50": "resnet50",
+    "vgg16": "vgg16",
+    "inceptionresnetv2": "inception_resnet_v2",
+    "tu-tf_efficientnet_lite0": "efficientnet_lite0",
+}
 MOST_TO_ADAPT = 20  # labelled frames that `ehtseg adapt` takes; with more there is enough to train
 
 
@@ -85,6 +93,13 @@ class NetRecipe(_Decisions):
     dropout: Share = 0.0
     mirrored: bool = False  # answers with the mean logits over the image and its three mirrors
 
+    @property
+    def from_scratch(self) -> bool:
+        """Whether no encoder takes ImageNet weights: none is there, wanted, or known here."""
+        network, _, encoder = self.name.partition("/")
+        unknown = network.startswith("smp:") and encoder not in SMP_ENCODERS
+        return unknown or self.name in FROM_SCRATCH or self.transfer in (0, ())
+
 
 class FitRecipe(_Decisions):
     """How the network is trained."""
@@ -102,18 +117,18 @@ class FitRecipe(_Decisions):
     lr_decay: Annotated[float, Field(gt=0, le=1)] = 0.9999  # exponential only: factor a step
     weight_decay: Annotated[float, Field(ge=0)] = 1e-2
     momentum: Share = 0.9  # sgd only
-    nesterov: bool = True  # sgd only
-    betas: tuple[Share, Share] = (0.9, 0.999)  # adam and adamw only
+    nesterov: bool = True  # sgd only, where it has momentum
+    betas: tuple[Beta, Beta] = (0.9, 0.999)  # adam and adamw only
     epochs: Positive | None = None  # None: 20 with a transferred encoder, 40 from scratch
     images_per_epoch: Positive | None = None  # None: one pass, but at least 160 draws
     batch: Positive = 8
     accumulate: Positive = 1
     clip_norm: Annotated[float, Field(gt=0)] | None = 1.0
     clip_value: Annotated[float, Field(gt=0)] | None = None  # of each gradient; before clip_norm
-    stop_epoch: Positive | None = None  # ends after it; the schedule is that of all epochs
+    stop_epoch: Positive | None = None  # ends after it, if sooner; the schedule is of all epochs
     early_stop_epochs: Positive | None = None
     checkpoint: Literal["last", "best"] = "last"  # which one segments and is scored
-    seed: Count = 0
+    seed: Seed = 0
     precision: Literal["auto", "fp32", "bf16"] = "auto"
     threads: Positive | None = None  # None: what the machine has
     workers: Count | None = None  # None: chosen from the machine; never changes a result
@@ -162,8 +177,7 @@ class Recipe(_Decisions):
     @property
     def epochs(self) -> int:
         """Number of epochs: the given one, else 20 with a transferred encoder and 40 without."""
-        scratch = self.net.name in FROM_SCRATCH or self.net.transfer in (0, ())
-        return self.fit.epochs or (40 if scratch else 20)
+        return self.fit.epochs or (40 if self.net.from_scratch else 20)
 
     @property
     def sha256(self) -> str:

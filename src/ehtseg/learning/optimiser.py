@@ -42,7 +42,8 @@ def make_optimiser(net: torch.nn.Module, fit: FitRecipe) -> torch.optim.Optimize
         {"params": [p for p in trainable if p.ndim <= 1], "weight_decay": 0.0},
     ]
     if fit.optimizer == "sgd":
-        return torch.optim.SGD(groups, lr=fit.lr, momentum=fit.momentum, nesterov=fit.nesterov)
+        nesterov = fit.nesterov and fit.momentum > 0  # without momentum it changes nothing
+        return torch.optim.SGD(groups, lr=fit.lr, momentum=fit.momentum, nesterov=nesterov)
     kind = torch.optim.AdamW if fit.optimizer == "adamw" else torch.optim.Adam
     return kind(groups, lr=fit.lr, betas=fit.betas, fused=True)  # one pass over each weight
 

@@ -16,7 +16,7 @@ from ehtseg.nets.build import Net, build
 from ehtseg.reading.dataset import Dataset
 from ehtseg.reading.masks import read_mask
 from ehtseg.reading.splits import Split, split_dataset
-from ehtseg.recipe import FitRecipe, Recipe, write_recipe
+from ehtseg.recipe import FROM_SCRATCH, FitRecipe, Recipe, write_recipe
 from ehtseg.records import UserError
 from ehtseg.seeing.engines import memory_watched
 from ehtseg.seeing.machine import machine_facts, resolve
@@ -57,7 +57,8 @@ def train(
     that holds another training, a loss that is no longer finite, or too little memory.
     """
     split = split or split_dataset(dataset, recipe.data, recipe.fit.seed)
-    for line in (*split.report, *split.warnings, *_one_sided(dataset, split)):
+    told = (*split.report, *split.warnings, *_one_sided(dataset, split), *_from_random(recipe))
+    for line in told:
         tell(line)
     run = _begin(dataset, recipe, split, out, tell)
     if run.finished:
@@ -68,7 +69,7 @@ def train(
         memory = load_state(out, training.net, training.optimiser) or Memory()
         if memory.epochs_done:
             tell(f"Continuing after epoch {memory.epochs_done} of {recipe.epochs}.")
-        last = recipe.fit.stop_epoch or recipe.epochs
+        last = min(recipe.fit.stop_epoch or recipe.epochs, recipe.epochs)
         precision = run.facts["resolved"]["precision"]
         with features_kept(training.net, recipe, precision):
             while memory.epochs_done < last and not _stops_early(memory, recipe.fit):
@@ -111,6 +112,15 @@ def _one_sided(dataset: Dataset, split: Split) -> list[str]:
         if tissue and background:
             return []
     return [ONE_SIDED] if split.validation else []
+
+
+def _from_random(recipe: Recipe) -> list[str]:
+    """That an encoder starts from random weights although nobody asked for them."""
+    net = recipe.net
+    expected = net.name in FROM_SCRATCH or net.transfer in (0, ()) or recipe.fit.start is not None
+    if expected or not net.from_scratch:
+        return []
+    return [f"{net.name} starts from random weights: no ImageNet weights of its encoder are known."]
 
 
 def _prepare(dataset: Dataset, split: Split, run: RunFolder) -> Training:

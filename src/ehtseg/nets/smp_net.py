@@ -27,18 +27,12 @@ from ehtseg.nets.initialise import initialise
 from ehtseg.nets.transfer import rescaled
 from ehtseg.nets.weights import WeightsFile
 from ehtseg.nets.weights_file import flat, read_tensors
-from ehtseg.recipe import NetRecipe
+from ehtseg.recipe import SMP_ENCODERS, NetRecipe
 from ehtseg.records import UserError
 
 SMP = "smp:"
 PACKAGE = "segmentation_models_pytorch"
 MULTIPLE = 32  # its encoders halve five times, and some decoders take nothing else
-OURS = {  # smp's names of the encoders whose weights files we read
-    "resnet50": "resnet50",
-    "vgg16": "vgg16",
-    "inceptionresnetv2": "inception_resnet_v2",
-    "tu-tf_efficientnet_lite0": "efficientnet_lite0",
-}
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,7 +45,7 @@ class SmpName:
     @property
     def ours(self) -> str | None:
         """The encoder as `--net` names it here."""
-        return OURS.get(self.encoder)
+        return SMP_ENCODERS.get(self.encoder)
 
     @staticmethod
     def of(name: str) -> SmpName:
@@ -136,7 +130,7 @@ def _check(recipe: NetRecipe) -> None:
         )
     if recipe.weights is not None and SmpName.of(recipe.name).ours is None:
         raise UserError(
-            f"an encoder whose weights files are known here ({', '.join(OURS)})",
+            f"an encoder whose weights files are known here ({', '.join(SMP_ENCODERS)})",
             recipe.name,
             "Leave --weights out: this encoder starts from random weights.",
         )

@@ -126,7 +126,7 @@ def apply(
 def _light_levels(
     record: Augmentation, picture: torch.Tensor, tissue: torch.Tensor
 ) -> torch.Tensor:
-    if record.background:
+    if record.background and min(tissue.shape[-2:]) > 2:  # what the blur reaches
         outside = 1 - F.gaussian_blur((tissue == 1).float(), [5, 5], [1.5, 1.5])
         picture = (picture + record.background * outside).clamp(0, 1)
     if record.invert:

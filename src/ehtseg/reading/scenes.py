@@ -197,7 +197,7 @@ def _wall(rng: Rng, image: Array, label: Array) -> None:
     if not len(free):
         return
     top = int(rng.choice(free))
-    below = free[(free >= top) & (free < top + rng.integers(3, height // 5))]
+    below = free[(free >= top) & (free < top + rng.integers(3, max(4, height // 5)))]
     if not (len(below) and below[-1] - below[0] == len(below) - 1):
         return
     band = np.float32(rng.uniform(0.02, 0.9)) + 0.03 * fibres(rng, (len(below), width), 20, 1)
@@ -236,7 +236,7 @@ def _bent(rng: Rng, frame: Labelled, bend_px: float) -> Labelled:
 def _emptied(rng: Rng, frame: Labelled) -> Array:
     """The frame with its tissue covered by what is around it, smoothly."""
     image, label = frame
-    small = (label.shape[1] // 4, label.shape[0] // 4)
+    small = (max(1, label.shape[1] // 4), max(1, label.shape[0] // 4))
     wide = cv2.dilate((label > 0).astype(np.uint8), np.ones((9, 9), np.uint8))
     free = cv2.resize(1 - wide.astype(np.float32), small, interpolation=cv2.INTER_AREA)
     seen = cv2.resize(image, small, interpolation=cv2.INTER_AREA) * free
