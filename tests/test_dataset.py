@@ -111,6 +111,16 @@ def test_independent_images_are_recordings_of_their_own(folder: Path) -> None:
     assert open_dataset([folder]).recordings == dataset.recordings
 
 
+def test_independent_images_of_two_folders_of_one_name_are_told_apart(tmp_path: Path) -> None:
+    folders = [write_labelled(tmp_path / day / "still", {"x": 2}, 32) for day in ("mon", "tue")]
+    for each in folders:
+        rewrite_meta(each, frames=[], independent=True)
+    dataset = open_dataset(folders)
+    assert list(dataset.recordings) == [f"{each}/x_000{i}" for each in folders for i in range(2)]
+    assert not any("one recording" in note or "more than once" in note for note in dataset.notes)
+    assert list(open_dataset(folders[:1]).recordings) == ["still/x_0000", "still/x_0001"]
+
+
 def test_the_hash_follows_contents_names_and_numbers(folder: Path, tmp_path: Path) -> None:
     before = open_dataset([folder])
     expected = "".join(

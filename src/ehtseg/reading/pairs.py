@@ -93,7 +93,8 @@ def find_pairs(folder: Path, recording: str | None, assumed: str) -> Pairs:
     """The labelled frames of a folder, in natural order of their file names.
 
     A frame belongs to the recording that meta.json names; else, in a folder of independent
-    images, to one of its own; else to `recording`, or to one that is called `assumed`.
+    images, to one of its own, whose name begins with `assumed`, that of the folder; else to
+    `recording`, or to one that is called `assumed`.
     Nothing is raised: what is wrong stands in `problems`, and the frames are what is left.
     """
     absent = _absent(folder)
@@ -111,7 +112,7 @@ def find_pairs(folder: Path, recording: str | None, assumed: str) -> Pairs:
     seen: Counter[str] = Counter()
     for stem in (stem for stem in images if stem in masks):
         entry = entries.get(stem, _Entry(file=stem))
-        name = _recording_of(entry, meta, folder) or recording or assumed
+        name = _recording_of(entry, meta, assumed) or recording or assumed
         number = seen[name] if entry.frame is None else entry.frame
         time_s = number / meta.fps if entry.time_s is None and meta.fps else entry.time_s
         frames.append(
@@ -143,11 +144,12 @@ def some(names: Iterable[str], most: int = 3) -> str:
     return ", ".join(listed[:most]) + rest
 
 
-def _recording_of(entry: _Entry, meta: _Meta, folder: Path) -> str | None:
+def _recording_of(entry: _Entry, meta: _Meta, folder: str) -> str | None:
+    """The recording that meta.json names; of an image that stands alone, by its `folder`."""
     if entry.recording or meta.recording:
         return entry.recording or meta.recording
     alone = meta.independent or entry.source_id
-    return f"{folder.name}/{Path(entry.file).stem}" if alone else None
+    return f"{folder}/{Path(entry.file).stem}" if alone else None
 
 
 def _absent(folder: Path) -> UserError | None:
@@ -248,7 +250,7 @@ def _notes(
     folder: Path, meta: _Meta, entries: Sequence[_Entry | None], assumed: str | None
 ) -> list[str]:
     """What was assumed about a folder's recordings (None: nothing) and frame numbers."""
-    unnamed = sum(_recording_of(e or _Entry(file="-"), meta, folder) is None for e in entries)
+    unnamed = sum(_recording_of(e or _Entry(file="-"), meta, "") is None for e in entries)
     alone = sum(bool(e and not e.recording and e.source_id) for e in entries)
     unnumbered = sum(e is None or e.frame is None for e in entries) - alone
     notes = []
