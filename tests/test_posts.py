@@ -11,10 +11,13 @@ import pytest
 from PIL import Image
 
 from ehtseg.doors.cli import app
+from ehtseg.jobs.analyse import AnalyseResult, analyse
 from ehtseg.jobs.posts import marked_posts
+from ehtseg.jobs.recording import Facts
 from ehtseg.measuring.force import read_post
 from ehtseg.measuring.posts import two_boxes
 from ehtseg.reading.video import open_video
+from ehtseg.recipe import make_recipe
 from ehtseg.records import UserError
 from heartbeats import beating, phases, write_recording
 
@@ -74,6 +77,25 @@ def test_masks_of_posts_fit_the_picture(tmp_path: Path) -> None:
         marked_posts(str(tmp_path / "posts.png"), video)
     with pytest.raises(UserError, match="at least 200 px"):
         marked_posts("0,0,9,9;50,0,9,9", video)
+
+
+@pytest.mark.parametrize("place", ["film/masks.tif", "film.tif", "film/0.png"])
+def test_posts_that_are_painted_anew_are_read_again(tmp_path: Path, place: str) -> None:
+    frames, soft = beating(phases(60))
+    source = write_recording(tmp_path, "film", frames, soft)
+    posts = tmp_path / "posts" / place
+    posts.parent.mkdir(parents=True)
+    recipe = make_recipe({"measure": {"movie": False, "uncertainty": "none"}})
+
+    def again(right_px: int) -> AnalyseResult:
+        marked = np.zeros((72, 128), np.uint8)
+        marked[20:50, 10:30], marked[20:50, right_px : right_px + 20] = 255, 255
+        Image.fromarray(marked).save(posts)
+        facts = Facts(fps=20, posts=str(tmp_path / "posts"))
+        places = {"out": tmp_path / "out", "masks": tmp_path / "masks"}
+        return analyse([source], recipe=recipe, facts=facts, **places)[0]
+
+    assert [again(x).status for x in (90, 90, 95, 95)] == ["done", "unchanged", "done", "unchanged"]
 
 
 def test_force_from_two_boxes_end_to_end(tmp_path: Path) -> None:

@@ -12,6 +12,7 @@ from ehtseg.jobs.analysis import Analyst, edits_of, write_analysis
 from ehtseg.jobs.joining import Lines, lines_of, recordings_of
 from ehtseg.jobs.places import ANALYST, is_same, output_folders, read_record
 from ehtseg.jobs.plate import plate_of
+from ehtseg.jobs.posts import posts_place
 from ehtseg.jobs.recording import Facts, Recording
 from ehtseg.jobs.segment import decide_means, find_sources
 from ehtseg.jobs.sight import Sight, by_masks, by_network
@@ -143,8 +144,21 @@ def _still_true(analyst: Analyst, recording: Recording, folder: Path) -> dict[st
         return None
     if not all(is_same({"source": a}, b) for a, b in zip(described, masks, strict=True)):
         return None
-    complete = all((folder / name).is_file() for name in analyst.files)
-    return record if complete and recording.is_described(record["source"]) else None
+    if not all((folder / name).is_file() for name in analyst.files):
+        return None
+    if not recording.is_described(record["source"]):
+        return None
+    return record if _has_these_posts(recording, record) else None
+
+
+def _has_these_posts(recording: Recording, record: dict[str, Any]) -> bool:
+    """Whether the posts are marked as they were; the same words may mean another file by now."""
+    told, described = recording.facts.posts, record.get("posts")
+    first = record["recording"].get("files", [record["source"]["path"]])[0]
+    marked = posts_place(told, Path(first)) if told else None
+    if marked is None or described is None:
+        return marked is None and described is None
+    return is_same({"source": described}, marked)
 
 
 def _records(out: Path) -> list[tuple[str, dict[str, Any]]]:

@@ -22,7 +22,7 @@ from ehtseg.jobs.film import write_film
 from ehtseg.jobs.kept import MADE_OF, NOMINAL_FPS
 from ehtseg.jobs.material import MASKS, TRACES, Material, gather
 from ehtseg.jobs.places import ANALYST, RECORD, describe_source
-from ehtseg.jobs.posts import marked_posts, with_force
+from ehtseg.jobs.posts import marked_posts, posts_place, with_force
 from ehtseg.jobs.recording import Facts, Recording, about, look_at
 from ehtseg.jobs.sight import Sight
 from ehtseg.measuring.edits import read_edits, start_file
@@ -84,12 +84,16 @@ def write_analysis(
     video = recording.open()
     edited = edits_of(folder)
     paths = look_at(analyst.sight, video).paths
-    files = {"source": recording.describe(), "masks": [describe_source(path) for path in paths]}
+    told = recording.facts.posts
+    marked = posts_place(told, video.path) if told else None
+    files: dict[str, Any] = {"source": recording.describe()}
+    files["masks"] = [describe_source(path) for path in paths]
+    files["posts"] = describe_source(marked) if marked else None
     seen_with = {"seen_with": analyst.sight.settings, "fps": recording.facts.fps}
-    asked = recording.facts.settings
-    made_of = {**_hashes(files), **seen_with, "flow": analyst.recipe.flow, "posts": asked["posts"]}
+    made_of = {**_hashes(files), **seen_with, "flow": analyst.recipe.flow}
     made_of |= {"starts_s": list(video.starts_s)} if isinstance(video, Joined) else {}
-    posts = marked_posts(recording.facts.posts, video) if recording.facts.posts else None
+    made_of["posts"] = told and [told, files["posts"] and files["posts"]["sha256"]]
+    posts = marked_posts(told, video) if told else None
     material = gather(analyst.sight, video, folder, made_of, progress, posts)
     said = conclude_from(material, analyst, recording.facts, folder)
     doubt = again.uncertainty(material, said, analyst.recipe, folder, progress)

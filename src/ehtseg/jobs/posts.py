@@ -53,18 +53,25 @@ class PostWatch:
             self.frames += self.tracker.follow(held)
 
 
+def posts_place(text: str, source: Path) -> Path | None:
+    """The file or folder in which the posts of a recording are marked; None for two boxes.
+
+    What is called as the recording comes first: see `masks_of`.
+    """
+    return None if BOXES.fullmatch(text) else masks_of(source, Path(text))
+
+
 def marked_posts(text: str, video: Video | Joined) -> PostWatch:
     """The posts of a recording, from two boxes or from masks of its first frame.
 
-    Masks: an image, a TIFF stack or a folder, with two labels or two pieces; what is called as
-    the recording comes first (see `masks_of`).
+    Masks: an image, a TIFF stack or a folder (`posts_place`), with two labels or two pieces.
 
     Raises: UserError where there are not two posts in a picture of this size.
     """
     shape = video.height, video.width
-    if BOXES.fullmatch(text):
+    place = posts_place(text, video.path)
+    if place is None:
         return PostWatch(PostTracker(two_posts(two_boxes(text, shape))))
-    place = masks_of(video.path, Path(text))
     marked = _first_picture(place)
     if marked.shape != shape:
         raise UserError(

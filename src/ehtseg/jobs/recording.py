@@ -41,7 +41,7 @@ class Facts:
             "events": [f"{event.time_s:g} {event.label}" for event in self.events],
             "marks": [f"{file.name} {one.time_s:g} {one.label}" for file, one in self.marks],
             "starts": [stamp and stamp.at.isoformat() for stamp in self.stamps],
-            "posts": self.posts and posts_settings(self.posts),
+            "posts": self.posts,
             "post": None if self.post is None else asdict(self.post),
         }
 
@@ -108,12 +108,6 @@ def look_at(sight: Sight, video: Video | Joined) -> Seen:
 
 def _in_turn(columns: list[dict[str, Array]]) -> dict[str, Array]:
     return {name: np.concatenate([one[name] for one in columns]) for name in columns[0]}
-
-
-def posts_settings(posts: str) -> dict[str, Any]:
-    """Where the posts stand, as a record holds it: in words, and what is in the file if any."""
-    is_there = Path(posts).exists()
-    return {"given": posts, "sha256": describe_source(Path(posts))["sha256"] if is_there else None}
 
 
 def about(video: Video | Joined) -> dict[str, Any]:
