@@ -161,6 +161,19 @@ def test_a_beat_removed_by_hand_stays_removed(tmp_path: Path) -> None:
     assert one(tmp_path, frames, masks).status == "unchanged"
 
 
+def test_a_beat_added_where_one_is_changes_nothing_and_that_is_said(tmp_path: Path) -> None:
+    frames, masks = beating(phases(160))
+    one(tmp_path, frames, masks)
+    folder = tmp_path / "out" / "film"
+    before = rows(folder / "beats.csv")
+    edits = f"action,time_s\nadd,{before[2]['peak_s']}\nadd,{float(before[5]['peak_s']) + 0.05}\n"
+    (folder / "beats_edit.csv").write_text(edits)
+    again = one(tmp_path, frames, masks)
+    assert again.status == "done"
+    assert rows(folder / "beats.csv") == before
+    assert "adds in lines 1, 2 of its table what is a beat already" in said(again, "flags")
+
+
 def test_without_a_frame_rate_times_are_in_frames(tmp_path: Path) -> None:
     frames, masks = beating(phases(160))
     result = one(tmp_path, frames, masks, Facts(events=(read_event("3 wash"),)))

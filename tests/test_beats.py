@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from conftest import shared
 from ehtseg.measuring.beats import BeatFinding, find_beats
-from ehtseg.measuring.edits import Edit, apply_edits, read_edits, start_file
+from ehtseg.measuring.edits import Edit, apply_edits, needless, read_edits, start_file
 from ehtseg.measuring.rhythm import intervals_s, rmssd_s
 from ehtseg.records import UserError
 from twitches import (
@@ -310,6 +310,41 @@ def test_a_wrong_line_is_named(tmp_path: Path, line: str) -> None:
 def test_an_edit_that_fits_no_beat_is_refused(edit: Edit, said: str) -> None:
     with pytest.raises(UserError, match=said):
         apply_edits(find(clean()), (edit,))
+
+
+@pytest.mark.parametrize("off_s", [0.0, 0.004, 0.1, -0.1, 0.2, 0.3])
+def test_a_beat_that_is_there_cannot_be_added_once_more(off_s: float) -> None:
+    found = find(clean())
+    add = Edit("add", found.accepted[4].peak_s + off_s)
+    assert (flag := needless(found, [add, add])) is not None
+    assert "in lines 1, 2 of its table" in flag.reason
+    assert apply_edits(found, [add]) is found
+
+
+def test_one_beat_added_twice_is_one_beat() -> None:
+    train = clean()
+    at_s = train.peak_s[3] + 0.55
+    x = train.x + 0.4 * np.exp(-(((train.time_s - at_s) / 0.05) ** 2))
+    found = find_beats(train.time_s, x)
+    adds = [Edit("add", at_s), Edit("add", at_s + 0.1)]
+    assert (flag := needless(found, adds)) is not None
+    assert "in line 2 of its table" in flag.reason
+    edited = apply_edits(found, adds)
+    assert len(edited.accepted) == len(found.accepted) + 1
+    removed = apply_edits(found, [*adds, Edit("remove", at_s)])
+    assert len(removed.accepted) == len(found.accepted)
+    back = [Edit("remove", found.accepted[2].peak_s), Edit("add", found.accepted[2].peak_s)]
+    assert needless(found, back) is None
+    assert len(apply_edits(found, back).accepted) == len(found.accepted)
+
+
+def test_a_beat_added_where_nothing_rises_is_not_accepted() -> None:
+    found = find(clean())
+    edited = apply_edits(found, [Edit("add", found.accepted[4].peak_s + 0.4)])
+    assert min(beat.amplitude for beat in edited.accepted) > 0
+    assert len(edited.accepted) == len(found.accepted)
+    (row,) = (beat for beat in edited.beats if beat.reason.startswith("added by hand"))
+    assert row.reason == "added by hand, but nothing rises there"
 
 
 def test_a_beat_taken_out_by_hand_is_no_noise() -> None:

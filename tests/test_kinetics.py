@@ -282,6 +282,7 @@ def test_corrected_durations_agree_at_60_and_differ_as_published_at_120() -> Non
     assert [rhythm.corrected_cd_ms(300, 1.0, f) for f in formulas] == pytest.approx([300] * 4)
     at_120 = [rhythm.corrected_cd_ms(300, 0.5, f) for f in formulas]
     assert at_120 == pytest.approx([378.0, 424.3, 377.0, 405.0], abs=0.1)
+    assert all(np.isnan(rhythm.corrected_cd_ms(300, rr_s, "bazett")) for rr_s in (0.0, -0.1))
 
 
 def test_periodicity_finds_the_period_and_its_double_under_alternans() -> None:

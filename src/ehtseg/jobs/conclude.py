@@ -12,7 +12,7 @@ import numpy as np
 from ehtseg.jobs.course import Course, course_of
 from ehtseg.measuring import quality
 from ehtseg.measuring.beats import BeatFinding, find_beats
-from ehtseg.measuring.edits import Edit, apply_edits
+from ehtseg.measuring.edits import Edit, apply_edits, needless
 from ehtseg.measuring.events import Event
 from ehtseg.measuring.kinetics import Meaning, table_of_beats
 from ehtseg.measuring.quality import Flag
@@ -61,8 +61,10 @@ def conclude(
     if choice is None:
         return Conclusion(traces, clock, None, None, Meaning(), (), (), tuple(flags), Course())
     signal, meaning = as_shortening(choice, traces)
-    finding = find_beats(*rising(traces.time_s, signal), max_bpm=recipe.max_bpm)
-    finding = apply_edits(finding, [_in_seconds(edit, clock) for edit in edits])
+    found = find_beats(*rising(traces.time_s, signal), max_bpm=recipe.max_bpm)
+    by_hand = [_in_seconds(edit, clock) for edit in edits]
+    finding = apply_edits(found, by_hand)
+    flags += filter(None, [needless(found, by_hand)])
     rows = table_of_beats(finding.time_s, finding.x, finding.beats, meaning)
     sure = finding.verdict == "beating"
     numbers = summary(finding, meaning, recipe.pacing_bpm) if sure else {}

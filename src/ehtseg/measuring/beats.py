@@ -171,8 +171,9 @@ def _too_soon(peaks_s: Array, size: Array, refractory_s: float) -> Array:
 
 def _judged(beat: Beat, by_hand: bool | None) -> Beat:
     if by_hand is not None:
-        said = "added by hand" if by_hand else REMOVED
-        return replace(beat, reason=said, accepted=by_hand and bool(np.isfinite(beat.t50_s)))
+        rises = bool(np.isfinite(beat.t50_s) and beat.amplitude > 0)
+        said = "added by hand" + (not rises) * ", but nothing rises there"
+        return replace(beat, reason=said if by_hand else REMOVED, accepted=by_hand and rises)
     if np.isnan(beat.t50_s):
         start = beat.clipped == "start"
         cut = "the recording starts during this beat" if start else "no rise from a relaxed level"

@@ -17,10 +17,12 @@ from typing import Literal
 
 import numpy as np
 
-from ehtseg.measuring.beats import BeatFinding, measured
+from ehtseg.measuring.beats import MAX_BPM, BeatFinding, measured
+from ehtseg.measuring.quality import Flag
 from ehtseg.records import UserError, written_whole
 
 REACH_S = 0.3  # a time names a beat that is at most so far away
+SAME_S = 60 / MAX_BPM  # two peaks that are nearer are one beat
 
 Action = Literal["add", "remove"]
 
@@ -66,24 +68,50 @@ def apply_edits(finding: BeatFinding, edits: Sequence[Edit]) -> BeatFinding:
     """The finding with beats added and removed by hand; every beat is measured again.
 
     A removed beat keeps its row, rejected with the reason. An added one is the rejected candidate
-    near the time or, where there is none, the highest frame near it.
+    near the time or, where there is none, the highest frame near it; where a beat is there already,
+    nothing is done (`needless`).
 
     Raises: UserError for a `remove` with no beat near, and for times outside the trace.
     """
-    if not edits:
+    by_hand, _ = _decided(finding, edits)
+    if not by_hand:
         return finding
     apart = [beat for beat in finding.beats if beat.clipped == "" or beat.accepted]
     peaks = {beat.peak_s for beat in apart if beat.accepted or np.isfinite(beat.likeness)}
     aside = {beat.peak_s: beat.reason for beat in apart if beat.peak_s not in peaks}
-    by_hand: dict[float, bool] = {}
-    for edit in edits:
-        if edit.action == "remove":
-            by_hand[_nearest([b.peak_s for b in finding.accepted], edit)] = False
-        else:
-            by_hand[_peak_near(finding, edit)] = True
     peaks |= by_hand.keys()
     rejected = [(at, reason) for at, reason in aside.items() if at not in by_hand]
     return measured(finding.time_s, finding.x, np.array(sorted(peaks)), rejected, by_hand)
+
+
+def needless(finding: BeatFinding, edits: Sequence[Edit]) -> Flag | None:
+    """A note on the lines of the beats file that add to `finding` a beat which is there already."""
+    _, idle = _decided(finding, edits)
+    if not idle:
+        return None
+    lines = f"line{'s' * (len(idle) > 1)} {', '.join(str(number + 1) for number in idle)}"
+    reason = f"The beats file adds in {lines} of its table what is a beat already: nothing is done."
+    return Flag("needless_edits", "note", reason)
+
+
+def _decided(
+    finding: BeatFinding, edits: Sequence[Edit]
+) -> tuple[dict[float, bool], tuple[int, ...]]:
+    """Peaks that a person accepts or rejects, and the numbers of edits that change nothing."""
+    by_hand: dict[float, bool] = {}
+    idle = []
+    known = [beat.peak_s for beat in finding.accepted]
+    for number, edit in enumerate(edits):
+        if edit.action == "remove":
+            by_hand[_nearest([*known, *by_hand], edit)] = False
+            continue
+        there = [at for at in {*known, *by_hand} if by_hand.get(at, True)]
+        peak_s = _peak_near(finding, there, edit)
+        if min((abs(at - peak_s) for at in there), default=np.inf) < SAME_S:
+            idle.append(number)
+        else:
+            by_hand[peak_s] = True
+    return by_hand, tuple(idle)
 
 
 def _edit(path: Path, number: int, row: dict[str, str | None]) -> Edit:
@@ -114,9 +142,11 @@ def _nearest(peaks_s: Sequence[float], edit: Edit) -> float:
     return found
 
 
-def _peak_near(finding: BeatFinding, edit: Edit) -> float:
-    rejected = [b.peak_s for b in finding.beats if not b.accepted and b.clipped == ""]
-    near = [peak_s for peak_s in rejected if abs(peak_s - edit.time_s) <= REACH_S]
+def _peak_near(finding: BeatFinding, there: Sequence[float], edit: Edit) -> float:
+    """The peak that an `add` means: a candidate, a beat that is `there`, or the highest frame."""
+    others = [b.peak_s for b in finding.beats if b.clipped == "" and b.peak_s not in there]
+    near = [peak_s for peak_s in others if abs(peak_s - edit.time_s) <= REACH_S]
+    near += [peak_s for peak_s in there if abs(peak_s - edit.time_s) < SAME_S]
     if near:
         return _nearest(near, edit)
     inside = np.abs(finding.time_s - edit.time_s) <= REACH_S / 2

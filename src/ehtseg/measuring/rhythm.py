@@ -177,8 +177,9 @@ def corrected_cd_ms(cd_ms: float, rr_s: float, formula: str = "fridericia") -> f
     1920, 7:353), "framingham" CD + 154 ms (1 - RR/s) (Sagie et al. 1992, Am. J. Cardiol. 70:797),
     "hodges" CD + 1.75 ms (rate - 60) (Hodges et al. 1983, J. Am. Coll. Cardiol. 1:694).
 
-    Raises: KeyError for another formula.
+    NaN where the interval is not positive. Raises: KeyError for another formula.
     """
+    rr_s = rr_s if rr_s > 0 else NAN
     corrected: dict[str, float] = {
         "fridericia": cd_ms / rr_s ** (1 / 3),
         "bazett": cd_ms / rr_s**0.5,
