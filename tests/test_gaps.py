@@ -10,6 +10,7 @@ from ehtseg.measuring.beat import Beat
 from ehtseg.measuring.beats import find_beats
 from ehtseg.measuring.events import Event, effects
 from ehtseg.measuring.kinetics import table_of_beats
+from ehtseg.measuring.summary import summary
 from ehtseg.measuring.verdict import without_beats
 from ehtseg.measuring.windows import seen_share, sliding_windows
 
@@ -125,6 +126,17 @@ def test_the_beat_before_a_pause_is_not_as_long_as_the_pause() -> None:
     cut = [beat for beat in found.accepted if beat.clipped == "end"]
     assert [beat.peak_s for beat in cut] == pytest.approx([9.7, 619.7], abs=0.05)
     assert "stops before this beat has relaxed" in cut[0].reason
+
+
+def test_beats_that_are_all_parted_by_gaps_have_no_rate() -> None:
+    time_s = np.concatenate([600 * k + np.arange(0, 1.2, 1 / 30) for k in range(8)])
+    x = np.exp(-(((time_s % 600) - 0.5) ** 2) / 0.01)
+    finding = find_beats(time_s, x + np.random.default_rng(0).normal(0, 0.01, len(x)))
+    assert len(finding.accepted) == 8
+    numbers = summary(finding)
+    assert numbers["beat_rate_bpm"].n == numbers["rr_s"].n == 0
+    assert np.isnan(numbers["beat_rate_bpm"].median)
+    assert numbers["amplitude_px"].median == pytest.approx(1, abs=0.05)
 
 
 def test_the_verdict_counts_what_was_filmed() -> None:

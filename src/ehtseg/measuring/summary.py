@@ -101,6 +101,8 @@ def summary(
 
 def _rate(rr_s: Number) -> Number:
     """The rate with the interval and the resolution that follow from those of the intervals."""
+    if rr_s.n == 0:
+        return Number(0, NAN)
     bpm, share = 60 / rr_s.median, rr_s.resolution / rr_s.median
     low, high = 60 / rr_s.high, 60 / rr_s.low if rr_s.low > 0 else NAN
     return Number(rr_s.n, bpm, 60 / rr_s.mean, NAN, low, high, NAN, bpm * share / rr_s.n**0.5)
