@@ -178,6 +178,8 @@ def test_grey_that_is_stored_as_colours_is_grey(kind: str, folder: Path) -> None
     dataset = open_dataset([folder])
     assert dataset.coloured == frozenset()
     assert not any("colour" in note for note in dataset.notes)
+    told = any("without colour" in line for line in check([folder]).lines)
+    assert told == (kind != "palette")
     for i, image in enumerate(expected):
         found = dataset.read(i)[0]
         assert found.shape == image.shape
