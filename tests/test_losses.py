@@ -87,7 +87,7 @@ def test_dice_on_an_empty_mask_punishes_false_foreground():
     assert float(smp.losses.DiceLoss("binary")(full_logits.detach(), empty)) == 0.0
 
 
-MINIMISERS = {  # shared protocol, section 10.6: true p -> probability that minimises the loss
+MINIMISERS = {  # minimised by hand: true p -> probability that minimises the loss
     ("bce", 0.8, 2.0): (0.05, 0.1, 0.2, 0.5, 0.8, 0.9, 0.95),
     ("focal_scalar", 0.8, 2.0): (0.25, 0.31, 0.37, 0.5, 0.63, 0.69, 0.75),
     ("focal_lin", 0.5, 2.0): (0.25, 0.31, 0.37, 0.5, 0.63, 0.69, 0.75),

@@ -85,7 +85,7 @@ def test_contract(member: Member, check: Callable[[Member], None]) -> None:
 
 
 @pytest.mark.parametrize(
-    ("name", "parameters"),  # nets.md, protocol.md 10.3
+    ("name", "parameters"),  # of the public Keras tutorials that this profile follows
     [("resnet50", 20_626_817), ("vgg16", 25_858_497), ("inception_resnet_v2", 38_055_713)],
 )
 def test_paper_profile_has_the_tutorials_size(name: str, parameters: int) -> None:
@@ -275,7 +275,7 @@ def test_describe_tells_where_each_layer_comes_from_and_what_stays_fixed(
     assert (rows["features.10"].weights, rows["features.10"].fixed) == ("ImageNet", False)
     assert rows["features.17"].weights == "random (xavier)"
     assert table.parameters == sum(layer.parameters for layer in table.layers) == 23_757_457
-    assert table.trainable == table.parameters - 38_720 - 221_440  # blocks 1 and 2: nets.md
+    assert table.trainable == table.parameters - 38_720 - 221_440  # blocks 1 and 2
     assert list(table.parts()) == [*(f"block{i}" for i in range(1, 6)), "center", "decoder", "head"]
 
 

@@ -92,7 +92,7 @@ def stems(folder: Path) -> list[str]:
 
 
 def test_the_raw_dataset_is_as_nnunet_reads_it(dataset: Dataset, raw: Path) -> None:
-    """Names, labels, channels: the format's own description (nets.md, section 5)."""
+    """Names, labels, channels: the format's own description."""
     known = json.loads((raw / "dataset.json").read_text())
     split = split_dataset(dataset, BLOCKS, 0)
     n_trained = len(split.train) + len(split.validation)

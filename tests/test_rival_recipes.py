@@ -147,7 +147,7 @@ def test_a_mirrored_network_is_the_mean_of_four_views() -> None:
 
 # --- the study ------------------------------------------------------------------------------------
 
-PRINTED: dict[str, dict[str, Any]] = {  # nets.md, sections 3 to 8, what is marked as verified
+PRINTED: dict[str, dict[str, Any]] = {  # read from the papers and the published code
     "recipe of U-Net++": {
         "optimizer": "adam", "lr": 1e-4, "schedule": "constant", "weight_decay": 1e-4,
         "loss": "0.5*bce+dice", "init": "he", "dropout": 0.5, "early_stop_epochs": 30,

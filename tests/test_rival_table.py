@@ -42,7 +42,7 @@ def test_jitter_sees_neither_beating_nor_a_constant_error() -> None:
 
 
 def test_the_price_of_a_tiny_network() -> None:
-    """Counts from outside: nets.md, sections 0 and 2 (1,941,105; 6.07 GFLOPs at 256 pixels)."""
+    """Counts from outside: 1,941,105 parameters, 6.07 GFLOPs at 256 pixels."""
     threads = torch.get_num_threads()
     price = price_of("plain", TINY)
     torch.set_num_threads(threads)

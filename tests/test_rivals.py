@@ -35,7 +35,7 @@ def on(encoder: str) -> TransferUNetPP:
     return TransferUNetPP(Encoder(encoder, scratch_card(encoder)), DECODERS["modern"])
 
 
-# --- published sizes: nets.md, sections 0 and 3 to 8 ------------------------------------------
+# --- published sizes ------------------------------------------------------------------------
 
 SLOW = pytest.mark.slow
 PUBLISHED = (  # name, body, parameters, GFLOPs, pixels

@@ -15,7 +15,7 @@ from ehtseg.recipe import NetRecipe
 W16, W32 = UNetPlan.of_width(16, 4).channels, UNetPlan.of_width(32, 4).channels
 WIDE = UNetPlan.of_width(35, 4).channels  # 35, 70, 140, 280, 560: the wide U-Net of UNet++
 
-PUBLISHED = {  # nets.md, section 2
+PUBLISHED = {  # of the original and of widely used ports
     "original, 1 -> 2": (UNetPlan(channels_in=1, channels_out=2, padding="valid"), 31_030_658),
     "same padding, 1 -> 1": (UNetPlan(channels_in=1), 31_030_593),
     "the same with up-convolutions": (UNetPlan(channels_in=1, up="up_conv"), 31_030_593),

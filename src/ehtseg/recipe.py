@@ -189,7 +189,7 @@ class Recipe(_Decisions):
 PROFILES: dict[str, dict[str, Any]] = {
     # ends well every time: measured in docs/log.md
     "modern": {},
-    # what the paper states or most plausibly did: shared protocol, sections 10.3 and 10.8
+    # what the paper states or most plausibly did: docs/protocol.md, 1
     "paper": {
         "data": {"augment": "none", "split": "random"},
         "net": {"profile": "paper"},

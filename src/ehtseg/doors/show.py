@@ -126,7 +126,7 @@ def show_evaluation(evaluation: Evaluation) -> None:
     chosen = evaluation.summary["threshold_chosen"]
     at_chosen = models["net"]["per_image"]["dice_at_chosen"]
     say(f"Worst image of the network: {worst['image']}, Dice {worst['dice']:.4f}.")
-    say(f"Dice at the threshold chosen on validation ({chosen:g}): {at_chosen:.4f}.")
+    say(f"Dice at the threshold of the run ({chosen:g}): {at_chosen:.4f}.")
     say(evaluation.summary["empty_rule"])
     for warning in evaluation.warnings:
         say(f"Note: {warning}", style="yellow")

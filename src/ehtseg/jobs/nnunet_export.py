@@ -8,7 +8,7 @@
         cases.json             which frame each case is, and in which set: for our scores
 
 nnU-Net draws its own folds over single cases, which puts frames of one film on both sides; hence
-splits_final.json. Source: nets.md, section 5.
+splits_final.json. Source: the documentation of nnU-Net v2, "dataset format".
 """
 
 from __future__ import annotations

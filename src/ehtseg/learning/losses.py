@@ -64,7 +64,7 @@ def dice_classes(
 ) -> Tensor:
     """Soft Dice loss with squares below, of the batch together, mean over tissue and background.
 
-    Source: the loss of TransUNet; nets.md, section 6.
+    Source: the loss of TransUNet, as its authors published it.
     """
 
     def one_class(sign: float, members: Tensor) -> Tensor:
@@ -81,7 +81,7 @@ def iou_outline(
     """Soft IoU loss per image, pixels near the outline counting up to six times.
 
     The weight is 1 + 5 |m - y| with m the mean of the mask over 31 x 31 pixels. Source: the loss
-    of DS-TransUNet; nets.md, section 7 (its BCE, meant to be weighted alike, is the plain mean).
+    of DS-TransUNet, by its description (its BCE, meant to be weighted alike, is the plain mean).
     """
     probabilities, masks = _kept(logits_B1HW, masks_B1HW, keep_B1HW)
     mean_B1HW = avg_pool2d(masks, NEAR_PX, stride=1, padding=NEAR_PX // 2)

@@ -183,7 +183,7 @@ def best_threshold(scored: Scored) -> float:
     """The threshold with the highest mean Dice over images; of equals, the nearest to 0.5.
 
     Values within `TIE` of the highest are equals: a plateau is the rule, its tip is chance, and
-    it moves from film to film. Source of the width: protocol of the study, section 10.6.
+    it moves from film to film. Source of the width: docs/protocol.md, 3.
     """
     means = per_image(scored, dice).mean(0)
     equals = [

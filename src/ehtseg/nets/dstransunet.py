@@ -1,6 +1,6 @@
 """DS-TransUNet: two Swin encoders with patches of 4 and 8 pixels, fused level by level.
 
-The encoders are timm's. Sources: Lin et al., DS-TransUNet, IEEE TIM 2022; nets.md, section 7.
+The encoders are timm's. Source: Lin et al., DS-TransUNet, IEEE TIM 2022.
 Written from the description: the authors' code has no licence and was not looked at. Known
 difference: the auxiliary heads have no ReLU before their logits, with which they could never vote
 for the background.

@@ -2,7 +2,7 @@
 
 An encoder takes normalised images and gives feature maps, finest first. A stage is what has to be
 computed for one map and for none of the finer ones; transfer and freezing count stages from the
-finest. Sources: nets.md, section 1; weights/README.md, trap 1.
+finest. Sources: timm, and the Keras applications whose weights circulate.
 """
 
 from __future__ import annotations
@@ -95,7 +95,7 @@ def as_it_is(_body: nn.Module) -> None:
 def stride_first(body: nn.Module) -> None:
     """ResNet v1 (Keras, He et al.): stride 2 on the first 1x1 convolution, not on the 3x3.
 
-    Source: nets.md, section 1.3; torchvision and timm build v1.5.
+    Source: torchvision and timm, which build v1.5.
     """
     for name in ("layer2", "layer3", "layer4"):
         if hasattr(body, name):
@@ -107,7 +107,7 @@ def padded_same(body: nn.Module) -> None:
     """Inception-ResNet-v2 with padding 1 on each of the twelve unpadded 3x3 layers.
 
     Features become H/2 ... H/32 exactly, so that skips register; weights are untouched. Without
-    this they are 125/60/29/14/6 at 256 pixels. Source: nets.md, section 1.2, way 3.
+    this they are 125/60/29/14/6 at 256 pixels.
     """
     present = dict(body.named_modules())
     for name in UNPADDED:

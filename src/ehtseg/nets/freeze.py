@@ -3,7 +3,7 @@
 inference      weights fixed; batch norm, dropout and drop-path as at inference, also in training
 weights_only   weights fixed; batch-norm statistics drift with the data, dropout stays active
 all_but_norm   as weights_only, and scale and shift of the normalisation are trained
-Source: protocol.md, section 10.4.
+Source: docs/protocol.md, 1.
 """
 
 from __future__ import annotations

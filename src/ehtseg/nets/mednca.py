@@ -1,6 +1,6 @@
 """Med-NCA: one small rule, applied to every pixel many times, at a coarse and at the full scale.
 
-Sources: Kalkhof et al., Med-NCA, IPMI 2023; nets.md, section 8.
+Source: Kalkhof et al., Med-NCA, IPMI 2023, and its published code.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """The 2D network of nnU-Net v2 and the planner that sizes it to the image.
 
-Sources: Isensee et al., nnU-Net, Nature Methods 2021; nets.md, section 5.
+Sources: Isensee et al., nnU-Net, Nature Methods 2021; version 2 of its planner.
 """
 
 from __future__ import annotations

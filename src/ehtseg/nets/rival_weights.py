@@ -1,7 +1,7 @@
 """ImageNet weights of the rivals that have an encoder of timm inside: TransUNet, DS-TransUNet.
 
 They are taken only where `net.weights` names them: one file for each encoder, a comma between.
-Sources: nets.md, sections 6 and 7.
+Sources: the two papers and timm, whose names of tensors they follow.
 """
 
 from __future__ import annotations

@@ -102,7 +102,7 @@ def rescaled(card: Card, tensors: dict[str, Tensor], first: str) -> tuple[Card, 
 
     For a network of convolutions, ReLU and max-pooling only (VGG): the first kernel and all
     biases are divided, which divides every activation. Files with std 1/255 have activations in
-    the thousands, which suit no decoder. Source: weights/README.md, trap 2.
+    the thousands, which suit no decoder.
     """
     ratio = torch.tensor(IMAGENET_STD) / torch.tensor(card.std)
     factor = float(ratio.mean())

@@ -1,6 +1,6 @@
 """The transfer U-Net: an ImageNet encoder, and a decoder of our own in one of two profiles.
 
-Sources: nets.md, sections 1.4 (modern) and 9; protocol.md, section 10.3 (paper).
+Sources: Ronneberger et al., U-Net, 2015; docs/protocol.md, 1 (what the paper leaves open).
 """
 
 from __future__ import annotations

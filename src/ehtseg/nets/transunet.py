@@ -1,7 +1,6 @@
 """TransUNet: a ResNet-50 whose last map goes through a vision transformer before the way up.
 
-The encoder is timm's `vit_base_r50_s16_224`. Sources: Chen et al., TransUNet, 2021; nets.md,
-section 6.
+The encoder is timm's `vit_base_r50_s16_224`. Source: Chen et al., TransUNet, 2021.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """U-Net++: a triangle of nodes between the way down and up, plain or on an ImageNet encoder.
 
 X(i, 0) is the way down at level i; X(i, j) sees all of its row to the left, and X(i + 1, j - 1)
-at twice its size. Sources: Zhou et al., UNet++, DLMIA 2018; nets.md, section 4. Written from the
+at twice its size. Source: Zhou et al., UNet++, DLMIA 2018. Written from the
 description: the authors' code is for non-commercial use only and was not looked at.
 """
 

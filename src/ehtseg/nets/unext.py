@@ -1,6 +1,6 @@
 """UNeXt: convolutions at fine levels, shifted perceptrons at coarse ones, very few weights.
 
-Sources: Valanarasu and Patel, UNeXt, MICCAI 2022; nets.md, section 3.
+Source: Valanarasu and Patel, UNeXt, MICCAI 2022, and its published code.
 """
 
 from __future__ import annotations
