@@ -126,6 +126,22 @@ def test_tissue_at_the_edge_is_refused_its_length_and_keeps_its_beats(film: Film
     assert {row["major_axis_px"] for row in found.rows("frames.csv")} == {""}
 
 
+def test_time_stamps_in_whole_seconds_tell_no_rate(tmp_path: Path, ehtseg: Cli) -> None:
+    frames, masks = beating(phases(100))
+    times_ms = [1000 * (k // 20) for k in range(100)]
+    source = write_video(tmp_path / "film.mkv", list(frames), times_ms=times_ms)
+    tifffile.imwrite(tmp_path / "film.tif", masks)
+    words = ("--masks", tmp_path / "film.tif", "--out", tmp_path / "out", *QUIET[2:])
+    code, out, err = ehtseg("analyse", source, *words)
+    found = Answer(code, out + err, tmp_path / "out")
+    assert (found.code, found.verdict(), found.is_whole()) == (0, "beating", True)
+    assert "the frame rate is unknown. Give it with --fps" in found.fails
+    record = json.loads((tmp_path / "out" / "film" / "record.json").read_text())
+    assert "Most time stamps repeat the one before" in " ".join(record["notes"])
+    code, _, _ = ehtseg("analyse", source, *words, "--fps", 20)
+    assert float(found.rows("summary.csv")[0]["beat_rate_bpm"]) == pytest.approx(60, rel=0.01)
+
+
 def test_tissue_cut_at_one_end_is_not_read_upside_down(film: Films) -> None:
     """Its free end comes nearer, its centre moves in: more of it is seen when it contracts."""
     phase = phases(160)

@@ -122,6 +122,19 @@ def test_ome_that_contradicts_itself_is_told(tmp_path: Path) -> None:
     assert "0.65 um/px by the OME-XML's PhysicalSizeX, 0.7 by the OME-XML's PhysicalSizeY" in told
 
 
+@pytest.mark.parametrize("delta_s", [[0.0] * 12, [i // 8 for i in range(12)]])
+def test_time_stamps_that_stand_still_are_not_used(tmp_path: Path, delta_s: list[float]) -> None:
+    metadata = {"axes": "TYX", "Plane": {"DeltaT": delta_s}}
+    path = tmp_path / "a.ome.tif"
+    tifffile.imwrite(path, STACK, metadata={**metadata, "TimeIncrement": 0.05})
+    video = open_video(path)
+    assert [frame.time_s for frame in video.frames()] == pytest.approx(np.arange(12) / 20)
+    assert (video.fps, len(video.notes)) == (pytest.approx(20), 1)
+    assert "DeltaT) repeat the one before: they are not used" in video.notes[0]
+    tifffile.imwrite(path, STACK, metadata=metadata)
+    assert {frame.time_s for frame in open_video(path).frames()} == {None}, "no rate, no times"
+
+
 def test_imagej_gives_rate_and_size(tmp_path: Path) -> None:
     metadata = {"axes": "TYX", "unit": "micron", "finterval": 0.05, "fps": 7.0}
     tifffile.imwrite(

@@ -44,7 +44,8 @@ def write_film(
     ):
         for count, (frame, mask) in enumerate(coming):
             now_s = float(report.traces.time_s[count])
-            write(np.vstack([picture(frame.image, mask, size), strip.at(now_s)]), frame.time_s)
+            taken_s = frame.time_s if report.clock.is_known else None
+            write(np.vstack([picture(frame.image, mask, size), strip.at(now_s)]), taken_s)
             progress(count + 1, known["n_frames"])
 
 

@@ -54,8 +54,15 @@ class Watched:
 
     @property
     def is_timed(self) -> bool:
-        """Whether every frame has its time."""
-        return bool(np.isfinite(self.columns[TIME]).all())
+        """Whether every frame has its time, most of them later than the frame before."""
+        time_s = self.columns[TIME]
+        return bool(np.isfinite(time_s).all()) and not self.stands_still
+
+    @property
+    def stands_still(self) -> bool:
+        """Whether most time stamps repeat the one before: they are not used then."""
+        steps_s = np.diff(self.columns[TIME])
+        return len(steps_s) > 0 and bool(np.median(steps_s) <= 0)
 
     def traces(self, um_per_px: float | None) -> Traces:
         """The columns over time; without a frame rate, time is frame number / `NOMINAL_FPS`."""

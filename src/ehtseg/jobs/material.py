@@ -25,6 +25,7 @@ from ehtseg.records import Array, Frame
 from ehtseg.seeing.outputs import mask_stack
 
 TRACES = "traces.npz"
+STILL = "Most time stamps repeat the one before: they are not used. Give the rate with --fps."
 MASKS = "masks.tif"  # those of a network; given ones stay where they are
 
 
@@ -93,5 +94,6 @@ def gather(
     watched = watch(pairs, sight.threshold, video.n_frames, parts, **how)
     of_posts = columns_of(posts.frames) if posts else {}
     columns = {**watched.columns, **seen.columns(), **of_posts}
-    watched = replace(watched, columns=columns, notes=(*video.notes, *seen.notes()))
+    still = (STILL,) if watched.stands_still else ()
+    watched = replace(watched, columns=columns, notes=(*video.notes, *seen.notes(), *still))
     return Material(video, sight, seen, watched, made_of, None, parts)

@@ -140,9 +140,9 @@ def compression(unchanged_T: Array, blockiness_T: Array, repeats_T: Array) -> Fl
 def dropped_frames(time_s: Array) -> Flag | None:
     """Gaps in the time stamps: steps of more than 1.5 usual ones."""
     steps = np.diff(time_s)
-    if not len(steps):
+    usual = float(np.median(steps)) if len(steps) else 0.0
+    if usual <= 0:
         return None
-    usual = float(np.median(steps))
     hit = np.concatenate([[False], steps > 1.5 * usual])
     lost = int(np.round(steps[hit[1:]] / usual - 1).sum())
     doubt = f"the time stamps have a gap before them ({lost} frames lost in all)"

@@ -36,8 +36,8 @@ def open_stack(path: Path) -> Raw:
         first = _first(path, file)
         ome = ElementTree.fromstring(file.ome_metadata) if file.ome_metadata else None
         fps, um_per_px, notes = _from_tags(file) if ome is None else _from_ome(ome)
-        times_s = None if ome is None else _delta_t_s(ome, n_frames)
-        notes = (*_axis_note(series), *_table_note(file), *warnings, *notes)
+        times_s, doubt = (None, ()) if ome is None else _rising(_delta_t_s(ome, n_frames))
+        notes = (*_axis_note(series), *_table_note(file), *warnings, *notes, *doubt)
     return Raw(
         path,
         first.shape[0],
@@ -188,6 +188,14 @@ def _delta_t_s(ome: ElementTree.Element, n_frames: int) -> Array | None:
         return None
     stamps = np.array([times[place] for place in sorted(times)])
     return np.asarray(stamps - stamps[0])
+
+
+def _rising(times_s: Array | None) -> tuple[Array | None, tuple[str, ...]]:
+    """Time stamps of which most come after the one before; else none, with a note."""
+    if times_s is None or np.median(np.diff(times_s)) > 0:
+        return times_s, ()
+    note = "Most of the OME-XML's time stamps (DeltaT) repeat the one before: they are not used."
+    return None, (note,)
 
 
 def _found(ome: ElementTree.Element, name: str) -> list[ElementTree.Element]:
