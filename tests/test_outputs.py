@@ -99,6 +99,17 @@ def test_a_movie_keeps_the_true_times_of_a_variable_rate(tmp_path: Path) -> None
         assert file.streams.video[0].codec_context.name == "h264"
 
 
+@pytest.mark.parametrize(("fps", "gap_s", "shown_s"), [(25.0, 50_000, 1.0), (0.01, 150, 150)])
+def test_a_movie_waits_no_hours_where_nothing_was_recorded(
+    tmp_path: Path, fps: float, gap_s: float, shown_s: float
+) -> None:
+    with movie(tmp_path / "a.mp4", (16, 16), fps) as add:
+        for time_s in (0.0, 0.04, 0.04 + gap_s, 0.08 + gap_s):
+            add(np.zeros((16, 16, 3), np.uint8), time_s)
+    times, _ = play(tmp_path / "a.mp4")
+    assert times == pytest.approx([0, 0.04, 0.04 + shown_s, 0.08 + shown_s], abs=1e-4)
+
+
 def test_a_movie_without_any_rate_plays_at_the_nominal_one(tmp_path: Path) -> None:
     with movie(tmp_path / "a.mp4", (16, 16), None) as add:
         for _ in range(3):

@@ -7,6 +7,7 @@ import json
 from pathlib import Path
 from typing import Any
 
+import av
 import numpy as np
 import pytest
 
@@ -332,6 +333,21 @@ def test_two_files_joined_by_a_manifest_show_the_effect(tmp_path: Path) -> None:
     (well,) = rows(out / "plate.csv")
     assert float(well["beat_rate_bpm"]) == pytest.approx(60, rel=0.02)
     assert float(well["beat_rate_bpm_change_pct"]) == pytest.approx(100 * 20 / 14 - 100, abs=3)
+
+
+def test_files_ten_hours_apart_have_a_movie_without_the_gap(tmp_path: Path) -> None:
+    for name in "ab":
+        write_recording(tmp_path, name, *beating(phases(60)))
+    text = "a.tif,A1,,,,,,2026-11-20 20:00:00\nb.tif,A1,iso,1,uM,,,2026-11-21 06:00:00\n"
+    (tmp_path / "m.csv").write_text(HEADER + text)
+    words = ["analyse", str(tmp_path / "a.tif"), str(tmp_path / "b.tif"), "--fps", "20"]
+    words += ["--masks", str(tmp_path / "masks"), "--manifest", str(tmp_path / "m.csv")]
+    app([*words, "--out", str(tmp_path / "out")], standalone_mode=False)
+    record = json.loads((tmp_path / "out" / "A1" / "record.json").read_text())
+    assert "overlay.mp4 shows the gap between frames as 1 s." in record["notes"]
+    assert not [flag for flag in record["flags"] if "disagree" in flag]
+    with av.open(str(tmp_path / "out" / "A1" / "overlay.mp4")) as movie:
+        assert float(list(movie.decode(video=0))[-1].time or 0) == pytest.approx(2.95 + 1 + 2.95)
 
 
 def test_a_bad_manifest_stops_the_command_before_anything_is_written(tmp_path: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import tracemalloc
 from dataclasses import dataclass
 
 import numpy as np
@@ -197,6 +198,27 @@ def test_traces_with_dropped_frames_are_compared_on_true_time():
     assert choice.agreement[1].lag_s == pytest.approx(
         0.05 * (1 if choice.name == "contraction_px" else -1), abs=0.01
     )
+
+
+def test_a_gap_of_hours_neither_counts_nor_costs_memory():
+    """Two films ten hours apart, between which the tissue was moved and became brighter."""
+    time_s = np.concatenate([TIME_S, 36_000 + TIME_S])
+    later = np.repeat([0.0, 1.0], 900)
+    noise = np.random.default_rng(3).normal(0, 0.02, (2, 1800))
+    columns = {
+        "contraction_px": twitching(0.0, time_s) + 3 * later + noise[0] * 0.5,
+        "major_axis_px": 2 * later - twitching(0.05, time_s) + noise[1],
+    }
+    found = Traces(time_s, columns, {n: jitter(x) for n, x in columns.items()}, {}, None)
+    tracemalloc.start()
+    choice = choose_trace(found)
+    most = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert choice is not None
+    (other,) = (one for one in choice.agreement if one.name != choice.name)
+    assert other.correlation > 0.9
+    assert abs(other.lag_s) == pytest.approx(0.05, abs=0.01)
+    assert most < 5e6
 
 
 def test_ends_of_hard_masks_that_jump_by_pixels_are_not_taken_for_quiet():

@@ -2,7 +2,7 @@
 
 the tables               see reporting/tables.py
 trace.svg, trace.png    the trace with its beats
-overlay.mp4             every frame with its mask, the trace below it (measure.movie)
+overlay.mp4             every frame, its mask, the trace below (measure.movie); gaps cut short
 report.html             the page, complete in itself but for the movie
 beats_edit.csv          corrections by hand: kept, and applied at every run
 record.json             source, masks, settings, versions, and what the page says
@@ -15,6 +15,8 @@ import shutil
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
+
+import numpy as np
 
 from ehtseg.jobs import again
 from ehtseg.jobs.conclude import Conclusion, conclude, with_doubt
@@ -37,7 +39,7 @@ from ehtseg.reporting.report import Clock, Report
 from ehtseg.reporting.tables import summary_row, write_json, write_tables
 from ehtseg.seeing import render
 from ehtseg.seeing.machine import machine_facts
-from ehtseg.seeing.outputs import folder_written_whole
+from ehtseg.seeing.outputs import folder_written_whole, longest_step_s
 
 EDITS = "beats_edit.csv"
 MOVIE = "overlay.mp4"
@@ -135,6 +137,7 @@ def make_report(
     video, watched, seen = material.video, material.watched, material.seen
     events = facts.events_in(video)
     clock, traces = said.clock, said.traces
+    gaps = _gaps_in_movie(traces, video.fps) if analyst.recipe.movie and clock.is_known else ()
     return Report(
         name=name,
         recording={**about(video), **_length(traces, clock)},
@@ -154,12 +157,19 @@ def make_report(
             traces, clock, said.finding, said.flags, events, seen.one_mask, said.course.effects
         ),
         events=events,
-        notes=(*watched.notes, *((doubt.words,) if doubt else ())),
+        notes=(*watched.notes, *((doubt.words,) if doubt else ()), *gaps),
         picture=render.overlay(watched.image, watched.mask),
         shown=watched.shown,
         made_with={"settings": analyst.settings(facts), "versions": machine_facts()},
         movie=MOVIE if analyst.recipe.movie else "",
     )
+
+
+def _gaps_in_movie(traces: Traces, fps: float | None) -> tuple[str, ...]:
+    longest_s = longest_step_s(fps)
+    count = int(np.sum(np.diff(traces.time_s) > longest_s))
+    what = f"{count} gaps" if count > 1 else "the gap"
+    return (f"{MOVIE} shows {what} between frames as {longest_s:g} s.",) if count else ()
 
 
 def _length(traces: Traces, clock: Clock) -> dict[str, Any]:

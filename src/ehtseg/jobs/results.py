@@ -1,8 +1,8 @@
 """What is written about one segmented recording, frame by frame, in constant memory.
 
 masks.tif      one page a frame, 0 and 255
-overlay.mp4    the frames with the outline of the mask
-cutout.mp4     the frames without their background
+overlay.mp4    the frames with the outline of the mask; a gap between them lasts 1 s at most
+cutout.mp4     the frames without their background, likewise
 figure.png     one frame, its mask and its cut-out
 frames.csv     one row a frame: `COLUMNS`
 record.json    source, network, settings, machine, and what the files mean

@@ -13,6 +13,7 @@ from ehtseg.records import Array
 
 LIGHT_S = 0.03  # window of the lightest smoothing: none below 170 frames/s
 OUTLIER, FEWEST_FOR_OUTLIERS = 5.0, 6  # medians off the line; frames below which all count
+GAP_S = 1.0  # without a frame
 BLOCK_S = 10.0  # a slow line is drawn through medians of blocks of this length
 BLOCK_FRAMES = 10  # at least so many a block, or the line would be the trace itself
 SAMPLE_FRAMES = 2000
@@ -124,14 +125,30 @@ def lowest_quarter(y: Array) -> float:
 def without_slow_line(values_T: Array, time_s: Array) -> Array:
     """A trace less its straight trend and the line through medians of its `BLOCK_S` blocks.
 
-    Gaps are interpolated. For comparing traces only: kinetics are read from the trace itself.
+    Each part between gaps (`filmed_parts`) by itself; frames without a value are interpolated. For
+    comparing traces only: kinetics are read from the trace itself.
     """
     known = np.isfinite(values_T)
-    level = detrend(np.interp(time_s, time_s[known], values_T[known]))
+    level = np.interp(time_s, time_s[known], values_T[known])
+    return np.concatenate([_flat(level[p], time_s[p]) for p in filmed_parts(time_s)])
+
+
+def _flat(values_T: Array, time_s: Array) -> Array:
+    level = detrend(values_T)
     parts = _blocks(time_s)
     middles = [float(time_s[part].mean()) for part in parts]
     medians = [float(np.median(level[part])) for part in parts]
     return np.asarray(level - np.interp(time_s, middles, medians))
+
+
+def filmed_parts(time_s: Array) -> list[Array]:
+    """Frame numbers of the parts between gaps: more than 1 s without a frame, and two usual steps.
+
+    >>> [part.tolist() for part in filmed_parts(np.array([0.0, 0.5, 1.0, 90.0, 90.5]))]
+    [[0, 1, 2], [3, 4]]
+    """
+    longest_s = max(GAP_S, 2 * frame_interval_s(time_s))
+    return np.split(np.arange(len(time_s)), np.flatnonzero(np.diff(time_s) > longest_s) + 1)
 
 
 def _blocks(time_s: Array) -> list[Array]:

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 from scipy import signal
 
-from ehtseg.measuring.levels import swing, without_slow_line
+from ehtseg.measuring.levels import filmed_parts, swing, without_slow_line
 from ehtseg.records import Array, UserError
 
 FEWEST_FRAMES = 10  # of a trace that beats can be read from
@@ -201,9 +201,10 @@ def agree(chosen_T: Array, other_T: Array, step_s: float) -> tuple[float, float]
     """Correlation of two evenly sampled traces at their best lag, and that lag (s).
 
     A positive lag means that `other` comes later. Lags up to `SLACK_S` are tried; the peak of the
-    cross-correlation is refined by a parabola. (nan, nan) where one of them does not move.
+    cross-correlation is refined by a parabola. What is NaN in both counts as neither high nor low.
+    (nan, nan) where one of them does not move.
     """
-    a, b = (x - x.mean() for x in (chosen_T, other_T))
+    a, b = (np.nan_to_num(x - np.nanmean(x)) for x in (chosen_T, other_T))
     size = math.sqrt(float(a @ a) * float(b @ b))
     if size == 0:
         return math.nan, math.nan
@@ -238,7 +239,7 @@ def choose_trace(traces: Traces, wanted: str | None = None) -> Choice | None:
     asked = [one for one in ranked if stem(one) == wanted]
     name = asked[0] if asked else _best(ranked, snr)
     step_s = float(np.median(np.diff(traces.time_s)))
-    even = np.arange(traces.time_s[0], traces.time_s[-1] + step_s / 2, step_s)
+    even = _grid(traces.time_s, step_s)
     level = {one: np.interp(even, traces.time_s, flat) for one, (_, flat) in up.items()}
     table = []
     for one in ranked:
@@ -248,6 +249,14 @@ def choose_trace(traces: Traces, wanted: str | None = None) -> Choice | None:
         table.append(Agreement(one, swing(up[one][1]), noise, snr[one], *both, missing))
     why = f"{name} was asked for." if asked else _why(name, snr)
     return Choice(name, why, up[name][0], tuple(table))
+
+
+def _grid(time_s: Array, step_s: float) -> Array:
+    """Even times (s) over the frames (T,); a gap, however long, is `SLACK_S` of NaN."""
+    pause_s = np.full(round(SLACK_S / step_s) + 1, np.nan)
+    ends = [time_s[part][[0, -1]] for part in filmed_parts(time_s)]
+    parts = [(np.arange(first, last + step_s / 2, step_s), pause_s) for first, last in ends]
+    return np.concatenate([times_s for part in parts for times_s in part][:-1])
 
 
 def whole(traces: Traces, name: str) -> Array:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import shutil
 from collections.abc import Callable, Iterator
@@ -22,6 +23,7 @@ from ehtseg.records import Array, UserError
 
 TICKS_PER_S = 90_000  # the clock of our movies: exact for 24, 25, 30 and 60 frames a second
 NOMINAL_FPS = 25.0  # at which a movie plays whose true rate nobody knows
+LONGEST_S = 1.0  # for which a movie waits where nothing was recorded, or two frames of a slow one
 
 
 @contextmanager
@@ -120,7 +122,7 @@ def imagej_description(fps: float | None, um_per_px: float | None) -> str:
 def movie(
     path: Path, shape: tuple[int, int], fps: float | None, stamp: str = "ehtseg"
 ) -> Iterator[Callable[[Array, float | None], None]]:
-    """An H.264 movie (MP4) in the true time of its recording.
+    """An H.264 movie (MP4) in the true time of its recording, but for gaps (`longest_step_s`).
 
     Yields what appends a picture, uint8 (H, W, 3), taken at `time_s`. Without any time stamps the
     pictures follow each other at `NOMINAL_FPS`. An odd height or width gets its last row or column
@@ -147,17 +149,27 @@ def movie(
         file.mux(stream.encode(None))
 
 
+def longest_step_s(fps: float | None) -> float:
+    """The longest time between two pictures of a movie, s: a gap of hours says nothing to an eye.
+
+    >>> longest_step_s(30.0), longest_step_s(0.1)
+    (1.0, 20.0)
+    """
+    return max(LONGEST_S, 2 / (fps or NOMINAL_FPS))
+
+
 class MovieClock:
-    """Time stamps of a recording as ticks of a movie: from 0, and always rising.
+    """Time stamps of a recording as ticks of a movie: from 0, always rising, gaps cut short.
 
     >>> clock = MovieClock(fps=None)
-    >>> [clock.tick(time_s) for time_s in (2.0, 2.5, 2.5, 3.0)]
-    [0, 45000, 45001, 90000]
+    >>> [clock.tick(time_s) for time_s in (2.0, 2.5, 2.5, 3.0, 30000.0, 30000.5)]
+    [0, 45000, 45001, 90000, 180000, 225000]
     """
 
     def __init__(self, fps: float | None) -> None:
         self._step = round(TICKS_PER_S / (fps or NOMINAL_FPS))
-        self._start_s: float | None = None
+        self._longest_s = longest_step_s(fps)
+        self._start_s = self._before_s = math.nan
         self._last = -self._step
 
     def tick(self, time_s: float | None) -> int:
@@ -165,8 +177,10 @@ class MovieClock:
         if time_s is None:
             self._last += self._step
             return self._last
-        if self._start_s is None:
-            self._start_s, self._last = time_s, -1
+        if math.isnan(self._start_s):
+            self._start_s, self._before_s, self._last = time_s, time_s, -1
+        self._start_s += max(0.0, time_s - self._before_s - self._longest_s)
+        self._before_s = time_s
         self._last = max(self._last + 1, round((time_s - self._start_s) * TICKS_PER_S))
         return self._last
 
