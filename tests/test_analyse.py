@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -114,6 +115,20 @@ def test_unchanged_results_stay_and_a_failure_stops_nobody(tmp_path: Path) -> No
     assert [result.status for result in second] == ["failed", "unchanged"]
     assert third[1].status == "done"
     assert not (tmp_path / "out" / "bad").exists()
+
+
+def test_a_copy_of_results_is_no_second_recording(tmp_path: Path) -> None:
+    frames, masks = beating(phases(60))
+    one(tmp_path, frames, masks)
+    out = tmp_path / "out"
+    for name in ("before_the_move", "film_backup", ".film.part"):
+        shutil.copytree(out / "film", out / name)
+    result = one(tmp_path, frames, masks)
+    assert (result.status, result.folder) == ("unchanged", out / "film")
+    assert [row["recording"] for row in rows(out / "summary.csv")] == ["film"]
+    page = (out / "index.html").read_text()
+    assert "film/report.html" in page
+    assert "film_backup" not in page
 
 
 def test_masks_that_change_are_read_again(tmp_path: Path) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -296,6 +297,20 @@ def test_a_recording_keeps_its_folder_when_another_of_its_name_comes(
     assert [r.folder.name for r in results if r.folder] == ["x", "B_x"]
     assert statuses(segment([second], run, tmp_path / "out")) == ["unchanged"]
     assert len(rows(tmp_path / "out" / "x")) == 2
+
+
+@pytest.mark.parametrize("copied", ["x_backup", "Copy of x", ".x.part"])
+def test_a_copy_of_results_is_not_taken_for_them(
+    tmp_path: Path, run: RunFolder, copied: str
+) -> None:
+    video, out = write_video(tmp_path / "x.mkv", beating(2)), tmp_path / "out"
+    segment([video], run, out)
+    shutil.copytree(out / "x", out / copied)
+    (result,) = segment([video], run, out)
+    assert (result.status, result.folder) == ("unchanged", out / "x")
+    if copied.startswith("."):
+        shutil.rmtree(out / "x")
+        assert named([video], out) == ["x"], "what a kill left is no result"
 
 
 # --- interruptions and bad input ----------------------------------------------------------------

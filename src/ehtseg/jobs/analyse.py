@@ -10,7 +10,7 @@ from typing import Any, Literal
 
 from ehtseg.jobs.analysis import Analyst, edits_of, write_analysis
 from ehtseg.jobs.joining import Lines, lines_of, recordings_of
-from ehtseg.jobs.places import ANALYST, is_same, output_folders, read_record
+from ehtseg.jobs.places import ANALYST, is_same, output_folders, read_record, results_in
 from ehtseg.jobs.plate import plate_of
 from ehtseg.jobs.posts import posts_place
 from ehtseg.jobs.recording import Facts, Recording
@@ -162,6 +162,13 @@ def _has_these_posts(recording: Recording, record: dict[str, Any]) -> bool:
 
 
 def _records(out: Path) -> list[tuple[str, dict[str, Any]]]:
-    """The records of all recordings that were analysed into `out`, by folder name."""
-    found = ((path.name, read_record(path, ANALYST)) for path in sorted(out.iterdir()))
-    return [(name, record) for name, record in found if record is not None]
+    """The records of all recordings that were analysed into `out`, by folder name.
+
+    Of a folder and its copies the one counts that has the name it was written under.
+    """
+    found: dict[str, tuple[str, dict[str, Any]]] = {}
+    for folder, record in results_in(out, ANALYST):
+        source, name = record["source"]["path"], folder.name
+        if source not in found or name == record["summary"]["recording"]:
+            found[source] = name, record
+    return sorted(found.values(), key=lambda one: one[0])

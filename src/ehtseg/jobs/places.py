@@ -7,6 +7,7 @@ import json
 import os
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -24,25 +25,31 @@ def output_folders(sources: Sequence[Path], out: Path, writer: str = WRITER) -> 
     """A folder in `out` for each recording: the one it had before, or a new one of its name.
 
     Where recordings share a name, their suffixes or the folders above them are added until they
-    differ. A folder that is not ours, such as a source, is never given away.
+    differ. A folder that is not ours, such as a source, is never given away; of a folder and its
+    copies the one of the recording's name counts.
 
     Raises: UserError where `out` cannot be a folder.
     """
     _make_folder(out)
-    before = {
-        record["source"]["path"]: folder
-        for folder in sorted(out.iterdir())
-        if (record := read_record(folder, writer)) is not None
-    }
+    before: dict[str, list[str]] = {}
+    for found, record in results_in(out, writer):
+        before.setdefault(record["source"]["path"], []).append(found.name)
     taken = {name.name.casefold() for name in out.iterdir()}
     folders = []
     for source, names in zip(sources, told_apart(map(absolute, sources)), strict=True):
-        folder = before.get(str(absolute(source)))
-        if folder is None:
-            folder = out / next(name for name in names if name.casefold() not in taken)
-        taken.add(folder.name.casefold())
-        folders.append(folder)
+        usual, own = next(names), before.get(str(absolute(source)), [])
+        free = (name for name in chain([usual], names) if name.casefold() not in taken)
+        name = (usual if usual in own else own[0]) if own else next(free)
+        taken.add(name.casefold())
+        folders.append(out / name)
     return folders
+
+
+def results_in(out: Path, writer: str) -> list[tuple[Path, dict[str, Any]]]:
+    """Folders of results in `out` with their records, by name; hidden ones are left-overs."""
+    folders = sorted(path for path in out.iterdir() if not path.name.startswith("."))
+    found = ((folder, read_record(folder, writer)) for folder in folders)
+    return [(folder, record) for folder, record in found if record is not None]
 
 
 def read_record(folder: Path, writer: str = WRITER) -> dict[str, Any] | None:
