@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import inspect
 import json
 import pickle
 from pathlib import Path
@@ -16,10 +17,11 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from scipy.special import expit
 
+from ehtseg.doors import recordings
 from ehtseg.nets.build import build
-from ehtseg.recipe import FitRecipe, Recipe, SegmentRecipe, make_recipe, write_recipe
+from ehtseg.recipe import FitRecipe, Recipe, SegmentRecipe, make_recipe, setting, write_recipe
 from ehtseg.records import Array, UserError
-from ehtseg.seeing.engines import TorchEngine, choose_precision, cpu_bf16, memory_watched
+from ehtseg.seeing.engines import TorchEngine, choose_precision, cpu_bf16, memory_watched, option
 from ehtseg.seeing.machine import machine_facts, resolve
 from ehtseg.seeing.predict import as_batch, certainty, enlarge, predict, probability
 from ehtseg.seeing.run_folder import (
@@ -97,8 +99,22 @@ def test_a_network_that_answers_nan_is_not_taken_for_an_empty_picture() -> None:
     def engine(images_BCHW: Array) -> Array:
         return np.full(images_BCHW[:, 0].shape, np.nan, np.float32)
 
-    with pytest.raises(UserError, match=r"NaN.*--precision fp32"):
+    with pytest.raises(UserError, match=r"NaN.*--precision fp32") as error:
         predict(engine, [np.zeros((4, 4), np.uint8)], None)
+    assert "analyse --set segment.precision=fp32" in error.value.cure
+    with pytest.raises(UserError, match=r"--set segment\.engine=torch"):
+        predict(lambda images_BCHW: images_BCHW, [np.zeros((4, 4), np.uint8)], None)
+
+
+@pytest.mark.parametrize("name", ["engine", "precision"])
+def test_every_command_has_the_option_that_a_cure_names(name: str) -> None:
+    """What `option` says of segment and of analyse is what these commands take."""
+    of_segment, of_analyse = option(name, "fp32" if name == "precision" else "torch").split(", ")
+    assert of_segment.startswith(f"segment --{name} ")
+    assert name in inspect.signature(recordings.segment).parameters
+    _, _, decision = of_analyse.partition("--set ")
+    assert "settings" in inspect.signature(recordings.analyse).parameters
+    assert getattr(make_recipe(setting(decision)).segment, name) in ("fp32", "torch")
 
 
 def test_a_batch_is_scaled_to_one() -> None:

@@ -117,6 +117,15 @@ def flush_denormals() -> None:
     torch.set_flush_denormal(True)
 
 
+def option(name: str, value: str) -> str:
+    """How a user asks for this in the commands that run a network.
+
+    >>> option("engine", "torch")
+    'segment --engine torch, analyse --set segment.engine=torch'
+    """
+    return f"segment --{name} {value}, analyse --set segment.{name}={value}"
+
+
 @contextmanager
 def memory_watched(lower: str) -> Iterator[None]:
     """Turn "out of memory", in the words of Python, torch or OpenCV, into what to lower.

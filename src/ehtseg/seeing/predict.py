@@ -9,7 +9,7 @@ import numpy as np
 
 from ehtseg.reading.geometry import to_working_size
 from ehtseg.records import Array, UserError
-from ehtseg.seeing.engines import Engine
+from ehtseg.seeing.engines import Engine, option
 
 
 def predict(engine: Engine, images: Sequence[Array], size: int | None) -> list[Array]:
@@ -75,12 +75,13 @@ def _checked(logits_BHW: Array, images_BCHW: Array) -> Array:
         raise UserError(
             f"an answer of the shape {wanted} from the network's engine",
             f"{logits_BHW.shape}",
-            "Take --engine torch.",
+            f"Take {option('engine', 'torch')}.",
         )
     if not np.isfinite(logits_BHW).all():
         raise UserError(
             "numbers from the network",
             "NaN or infinity",
-            "Try --precision fp32; if that does not help, train again with a lower fit.lr.",
+            f"Try {option('precision', 'fp32')}; if that does not help, train again with a lower "
+            "fit.lr.",
         )
     return logits_BHW

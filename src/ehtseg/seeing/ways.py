@@ -24,6 +24,7 @@ from ehtseg.seeing.engines import (
     TorchEngine,
     choose_precision,
     installed,
+    option,
 )
 from ehtseg.seeing.graphs import onnx_graph, openvino_graph
 from ehtseg.seeing.run_folder import RunFolder, sha256_of
@@ -107,7 +108,7 @@ def start(way: Way, run: RunFolder, device: str) -> NamedEngine:
         raise UserError(
             f"a precision of the engine {way.engine} ({', '.join(PRECISIONS[way.engine])})",
             way.precision,
-            "Choose one of these, or another --engine.",
+            f"Choose one of these, or an engine that has it: {option('engine', 'auto')}.",
         )
     if way.engine == "torch":
         return TorchEngine(run.net(), cast(Precision, way.precision), device)
