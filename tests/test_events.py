@@ -152,6 +152,8 @@ def test_an_arrest_and_a_few_beats_are_told_and_not_calculated() -> None:
     (effect,) = effects(stopped, {}, [Event(300, "X", "X")], span_s)
     assert effect.verdict == "cannot tell"
     assert "stood still" in effect.reason
+    (few,) = effects(t50_s[(t50_s > 260) & (t50_s < 400)], {}, [Event(300, "X", "X")], (0.0, 400.0))
+    assert "held the truth in 93 to 99 % of simulations; they stay wide" in few.notes[-1]
     (effect,) = effects(t50_s[t50_s > 290], {}, [Event(300, "X", "X")], span_s)
     assert "Only" in effect.reason
     assert np.isnan(effect.change_pct)
