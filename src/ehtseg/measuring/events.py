@@ -301,8 +301,8 @@ def _notes(parts: Sequence[Array]) -> tuple[str, ...]:
     fewest = min(len(part) for part in parts[:2])
     few = (
         f"Only {fewest} beats on one side: a wander over tens of beats, as tissues have it, is "
-        f"hardly told from an effect. From {ENOUGH_BEATS} beats on intervals held the truth in 93 to "
-        "99 % of simulations; they stay wide where the tissue wanders slowly."
+        f"hardly told from an effect. From {ENOUGH_BEATS} beats on intervals held the truth in 93 "
+        "to 99 % of simulations; they stay wide where the tissue wanders slowly."
     )
     trends = tuple(note for note, part in zip(said, parts, strict=False) if not steady(part))
     return trends + ((few,) if fewest < ENOUGH_BEATS else ())
