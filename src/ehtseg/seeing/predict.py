@@ -66,7 +66,7 @@ def certainty(probability_HW: Array, low: float = 0.1, high: float = 0.9) -> flo
     Source: the stability score of Kirillov et al., Segment Anything, ICCV 2023.
     """
     possible = np.count_nonzero(probability_HW >= low)
-    return np.count_nonzero(probability_HW >= high) / possible if possible else 1.0
+    return float(np.count_nonzero(probability_HW >= high) / possible) if possible else 1.0
 
 
 def _checked(logits_BHW: Array, images_BCHW: Array) -> Array:
