@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import tracemalloc
 from fractions import Fraction
 from itertools import islice
@@ -116,6 +117,20 @@ def test_times_are_the_files_own_and_gaps_are_told(tmp_path: Path) -> None:
     told = " ".join(video.notes)
     assert "1 of 9 (first: frame 5)" in told
     assert "2 gaps of about 3 frames in all (the longest, 0.12 s, before frame 3)" in told
+
+
+@pytest.mark.parametrize("fps", [10.0, None])
+def test_whole_seconds_beside_images_are_no_times(tmp_path: Path, fps: float | None) -> None:
+    names = [f"{i:02}.png" for i in range(12)]
+    for name, frame in zip(names, numbered(12), strict=True):
+        Image.fromarray(frame).save(tmp_path / name)
+    frames = [{"file": name, "time_s": i // 10} for i, name in enumerate(names)]
+    known = {"frames": frames, "fps": fps}
+    (tmp_path / "meta.json").write_text(json.dumps(known))
+    video = open_video(tmp_path)
+    times = [frame.time_s for frame in video.frames()]
+    assert video.fps == fps
+    assert times == (pytest.approx([i / 10 for i in range(12)]) if fps else [None] * 12)
 
 
 def test_a_rate_of_the_user_overrules_and_is_told(tmp_path: Path) -> None:

@@ -133,7 +133,10 @@ def _number(meta: dict[str, Any], key: str) -> float | None:
 
 
 def _times_s(sidecar: Sidecar | None, files: list[Path]) -> Array | None:
-    """Seconds after the first frame (T,), from the `time_s` of each file, or its `frame` / fps."""
+    """Seconds after the first frame (T,), from the `time_s` of each file, or its `frame` / fps.
+
+    Times of which most repeat the one before, such as whole seconds, are passed over.
+    """
     if sidecar is None or len(_recordings(sidecar, files)) > 1:
         return None
     rows = [sidecar.frames.get(path.name, {}) for path in files]
@@ -141,7 +144,8 @@ def _times_s(sidecar: Sidecar | None, files: list[Path]) -> Array | None:
         values = [row.get(key) for row in rows]
         if rate and all(isinstance(value, int | float) for value in values):
             times_s = np.array(values, float) / rate
-            return np.asarray(times_s - times_s[0])
+            if len(times_s) < 2 or np.median(np.diff(times_s)) > 0:
+                return np.asarray(times_s - times_s[0])
     return None
 
 
