@@ -123,11 +123,12 @@ def _lead(found: Found, start: str) -> _Lead | None:
 def _recommended(lead: _Lead, prices: Mapping[str, Price]) -> str:
     """What to take from ImageNet weights, and what the leader costs."""
     rates = [prices[row].train_images_per_s for row in (lead.ours, lead.best) if row in prices]
-    price = f" It trains at 1 / {rates[0] / rates[1]:.2g} of our rate." if len(rates) == 2 else ""
+    price = f" trains at 1 / {rates[0] / rates[1]:.2g} of our rate." if len(rates) == 2 else ""
     if verdict(lead.gap) == "higher":
-        return f"Recommended across recordings: {lead.best}.{price}"
+        return f"Recommended across recordings: {lead.best}.{price and f' It{price}'}"
     if lead.gap.difference.estimate <= 0:
         return f"Recommended across recordings: our {OURS}."
+    price = price and f" {lead.best}{price}"
     if 2 ** (1 - lead.gap.units) >= ALPHA:
         return (
             f"Recommended across recordings: nothing new. With {lead.gap.units} recordings no lead "
