@@ -124,7 +124,7 @@ def test_our_network_is_named_where_it_is_ahead(tmp_path: Path) -> None:
         lambda row, seed, place, image: 0.8 + 0.1 * row.startswith("ResNet-50") + 0.01 * image,
     )
     ours, recommended, *_ = short(story.write(tmp_path / "rivals-dsb2018"))
-    assert recommended == "Recommended across recordings: our ResNet-50."
+    assert recommended == "Recommended across images: our ResNet-50."
     assert ours.startswith("Across 6 images never trained on, our ResNet-50 is ahead")
     assert "0.1000 (0.1000 to 0.1000) above the next, " in ours
 
@@ -145,7 +145,7 @@ def test_a_rival_that_is_told_from_ours_is_recommended_with_its_price(tmp_path: 
     )
     _, recommended, *_ = short(folder)
     assert recommended == (
-        "Recommended across recordings: U-Net++ on ResNet-50, ImageNet, common recipe. It trains "
+        "Recommended across images: U-Net++ on ResNet-50, ImageNet, common recipe. It trains "
         "at 1 / 3 of our rate."
     )
 
@@ -159,7 +159,7 @@ def test_a_lead_within_chance_over_many_images_changes_nothing(tmp_path: Path) -
 
     folder = Story(STUDIES["rivals-dsb2018"], dice, images=40).write(tmp_path / "rivals-dsb2018")
     _, recommended, *_ = short(folder)
-    assert recommended.startswith("Recommended across recordings: our ResNet-50")
+    assert recommended.startswith("Recommended across images: our ResNet-50")
     assert "by default" not in recommended
 
 

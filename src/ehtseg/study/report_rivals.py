@@ -85,7 +85,7 @@ def rivals_ahead(found: Found, folder: Path) -> tuple[str, ...]:
         lead = _lead(found, start)
         said.append(_ahead(found, start, words, lead))
         if lead and start == "ImageNet":
-            said.append(_recommended(lead, prices))
+            said.append(_recommended(lead, prices, found.unit))
     return (*said, *_chance(found))
 
 
@@ -120,23 +120,23 @@ def _lead(found: Found, start: str) -> _Lead | None:
     return _Lead(best, ours, gap)
 
 
-def _recommended(lead: _Lead, prices: Mapping[str, Price]) -> str:
+def _recommended(lead: _Lead, prices: Mapping[str, Price], unit: str) -> str:
     """What to take from ImageNet weights, and what the leader costs."""
     rates = [prices[row].train_images_per_s for row in (lead.ours, lead.best) if row in prices]
     price = f" trains at 1 / {rates[0] / rates[1]:.2g} of our rate." if len(rates) == 2 else ""
     if verdict(lead.gap) == "higher":
-        return f"Recommended across recordings: {lead.best}.{price and f' It{price}'}"
+        return f"Recommended across {unit}s: {lead.best}.{price and f' It{price}'}"
     if lead.gap.difference.estimate <= 0:
-        return f"Recommended across recordings: our {OURS}."
+        return f"Recommended across {unit}s: our {OURS}."
     price = price and f" {lead.best}{price}"
     if 2 ** (1 - lead.gap.units) >= ALPHA:
         return (
-            f"Recommended across recordings: nothing new. With {lead.gap.units} recordings no lead "
+            f"Recommended across {unit}s: nothing new. With {lead.gap.units} {unit}s no lead "
             f"can be told from chance, so that our {OURS} stays by default and not by merit; the "
             f"study rivals-dsb2018 has the images that can decide against it.{price}"
         )
     return (
-        f"Recommended across recordings: our {OURS} still, because the lead of {lead.best} is not "
+        f"Recommended across {unit}s: our {OURS} still, because the lead of {lead.best} is not "
         f"told from chance.{price}"
     )
 
