@@ -111,7 +111,7 @@ class Sheet:
             chosen = counts[self.thresholds.index(self.chosen)]
             pixels = tally(checked[kept], truth[kept])
             row |= {"dice_at_chosen": dice(chosen), "iou_at_chosen": iou(chosen)}
-            row |= certainty(checked, truth, kept)
+            row |= certainty(checked, truth, pixels, kept)
             self.pixels += pixels
         self.rows.append(row)
 
@@ -154,13 +154,13 @@ def overlap(counts: Counts, prediction: Array, truth: Array) -> Row:
     }
 
 
-def certainty(probability: Array, truth: Array, kept: Array) -> Row:
-    """Calibration and undecided pixels of one image, of its pixels that are `kept`."""
+def certainty(probability: Array, truth: Array, pixels: Tally, kept: Array) -> Row:
+    """Calibration and undecided pixels of one image; `pixels` is the tally of those `kept`."""
     p, t = probability[kept], truth[kept]
     if not p.size:
         return dict.fromkeys(CERTAINTY, math.nan)
     return {
-        "ece": ece(tally(p, t)),
+        "ece": ece(pixels),
         "brier": brier(p, t),
         "nll": nll(p, t),
         "undecided": undecided(p),

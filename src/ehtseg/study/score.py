@@ -11,7 +11,7 @@ import numpy as np
 from torch import nn
 
 from ehtseg.learning.baselines import BASELINES, Predictor
-from ehtseg.learning.calibration import at_temperature, reliability, scaled
+from ehtseg.learning.calibration import at_temperature, reliability, scaled, tally
 from ehtseg.learning.evaluate import counted, look
 from ehtseg.learning.score_sheets import PRIMARY, Sheet, certainty, net_sheet, summarise
 from ehtseg.learning.scores import THRESHOLDS, counts_of, dice, iou
@@ -179,7 +179,8 @@ def _calibrated(
 ) -> dict[str, float]:
     if temperature is None:
         return {}
-    found = certainty(at_temperature(probability, temperature), truth, kept)
+    mended = at_temperature(probability, temperature)
+    found = certainty(mended, truth, tally(mended[kept], truth[kept]), kept)
     return {f"{name}_calibrated": value for name, value in found.items()}
 
 
