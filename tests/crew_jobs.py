@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import time
 from pathlib import Path
 
 from ehtseg.records import UserError
@@ -12,6 +13,8 @@ def deadly(task: str) -> str:
     """Some tasks kill the process that does them."""
     if task == "deadly":
         os._exit(9)
+    if task == "slow":
+        time.sleep(2)
     return task
 
 

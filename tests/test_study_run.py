@@ -321,6 +321,13 @@ def test_a_task_that_kills_every_worker_is_given_up_and_the_others_are_done() ->
     assert "fewer --workers" in str(lost.error)
 
 
+def test_who_works_beside_a_task_that_kills_is_not_given_up() -> None:
+    tasks = ["slow", "deadly", "slow", "deadly", "a"]
+    ended: list[Ended[str, str]] = list(perform(tasks, deadly, Crew(3)))
+    assert sorted(e.task for e in ended if e.error is None) == ["a", "slow", "slow"]
+    assert [e.task for e in ended if e.error is not None] == ["deadly", "deadly"]
+
+
 def test_what_does_not_count_is_no_fault_of_a_baseline(tmp_path: Path) -> None:
     folder = write_labelled(tmp_path / "film", {"film": 1}, size=40)
     (folder / "ignore").mkdir()

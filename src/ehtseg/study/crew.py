@@ -76,12 +76,16 @@ def perform(tasks: Sequence[T], job: Callable[[T], R], crew: Crew) -> Iterator[E
     """Do a job for each task; each is yielded as it ends.
 
     A task whose worker dies goes to the end of the line, and ends with an error after `LIVES`
-    deaths. The same job may so be begun more than once: it has to continue what it finds.
+    deaths. One death ends the tasks of all processes, so the last life of each is spent alone: a
+    task is not given up for its neighbour, nor for memory that the two did not have together. The
+    same job may so be begun more than once: it has to continue what it finds.
 
     Raises: UserError for a scheduler that cannot be reached, or is lost.
     """
-    line, deaths = deque(range(len(tasks))), Counter[int]()
-    while line:
+    line, alone, deaths = deque(range(len(tasks))), deque[int](), Counter[int]()
+    while line or alone:
+        if not line:
+            line.append(alone.popleft())
         died: list[int] = []
         with hired(crew) as hands:
             for number, future in _through(line, tasks, job, hands):
@@ -91,10 +95,10 @@ def perform(tasks: Sequence[T], job: Callable[[T], R], crew: Crew) -> Iterator[E
                     yield _ended(tasks[number], future)
         deaths.update(died)
         for number in died:
-            if deaths[number] < LIVES:
-                line.append(number)
-            else:
+            if deaths[number] == LIVES:
                 yield Ended(tasks[number], error=_given_up())
+            else:
+                (alone if deaths[number] == LIVES - 1 else line).append(number)
 
 
 def _ended(task: T, future: Future[R]) -> Ended[T, R]:
