@@ -465,6 +465,4 @@ def test_words_for_rates_and_intervals() -> None:
     assert say_rate(wilson(3, 10), "runs collapsed") == (
         "3 of 10 runs collapsed (30 %, 95 % interval 11 to 60 %)"
     )
-    assert (
-        say_interval(Interval(0.5, math.nan, math.nan, 1, "")) == "0.5000 (one unit: no interval)"
-    )
+    assert say_interval(t_interval(np.array([0.5]))) == "0.5000 (one unit: no interval)"

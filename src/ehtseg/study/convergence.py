@@ -96,7 +96,7 @@ def mean_ratio(first: Array, second: Array, grain: float = 0.0) -> Interval:
     groups, units = (first, second), len(first) + len(second)
     ratio = float(first.mean() / second.mean())
     if min(len(group) for group in groups) < 2:
-        return Interval(ratio, math.nan, math.nan, units, "none from one training")
+        return Interval(ratio, math.nan, math.nan, units, "one training")
     scales = [len(g) * float(g.mean()) ** 2 for g in groups]
     seen = [float(g.var(ddof=1)) / scale for g, scale in zip(groups, scales, strict=True)]
     total = sum(seen) + sum(grain**2 / 12 / scale for scale in scales)

@@ -36,7 +36,7 @@ class Interval:
     low: float
     high: float
     units: int
-    method: str
+    method: str  # or, where the bounds are NaN, what there is only one of
 
     def __contains__(self, value: float) -> bool:
         return not (value < self.low or value > self.high)
@@ -82,7 +82,7 @@ def t_interval(means_U: Array) -> Interval:
     """Student's t on the means of units; NaN bounds from one unit."""
     n, estimate = len(means_U), float(means_U.mean())
     if n < 2:
-        return Interval(estimate, math.nan, math.nan, n, "none from one unit")
+        return Interval(estimate, math.nan, math.nan, n, "one unit")
     half = _quantile(n - 1) * float(means_U.std(ddof=1)) / math.sqrt(n)
     return Interval(estimate, estimate - half, estimate + half, n, "t")
 

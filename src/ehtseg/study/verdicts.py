@@ -77,7 +77,7 @@ class Claim:
         if len(deciding) == 1:
             return deciding[0].sentence
         left = len(deciding) - held - failed
-        return f"Of {len(deciding)} cases {held} hold, {failed} speak against it, {left} are open."
+        return f"Of {len(deciding)} cases: {held} for it, {failed} against it, {left} open."
 
 
 def claims(found: Found) -> tuple[Claim, ...]:

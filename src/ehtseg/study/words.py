@@ -6,10 +6,7 @@ import math
 
 from ehtseg.study.intervals import Interval
 from ehtseg.study.significance import ALPHA, MARGIN
-from ehtseg.study.statistics import (
-    Contrast,
-    verdict,
-)
+from ehtseg.study.statistics import Contrast, verdict
 
 DESCRIPTIVE = 10  # units below which a contrast describes these units and decides nothing
 MANY = 10_000  # units beyond which no number is worth naming
@@ -23,8 +20,7 @@ def say_interval(found: Interval, digits: int = 4) -> str:
     '0.9123 (0.9000 to 0.9200)'
     """
     if math.isnan(found.low):
-        alone = "training" if "training" in found.method else "unit"
-        return f"{found.estimate:.{digits}f} (one {alone}: no interval)"
+        return f"{found.estimate:.{digits}f} ({found.method}: no interval)"
     return f"{found.estimate:.{digits}f} ({found.low:.{digits}f} to {found.high:.{digits}f})"
 
 
