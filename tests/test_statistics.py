@@ -17,7 +17,6 @@ from statsmodels.tsa.stattools import acf
 
 from ehtseg.learning.scores import Counts, dice, iou
 from ehtseg.study.intervals import (
-    Interval,
     bootstrap_interval,
     interval,
     rate_difference,
