@@ -72,6 +72,16 @@ def play(path: Path) -> tuple[list[float], list[Array]]:
     return [float(f.time or 0) for f in frames], [f.to_ndarray(format="rgb24") for f in frames]
 
 
+def test_a_movie_can_be_written_below_any_name(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("A1:run").mkdir()
+    with movie(Path("A1:run/a.mp4"), (8, 8), 10.0) as add:
+        add(np.zeros((8, 8, 3), np.uint8), 0.0)
+    assert len(play(tmp_path / "A1:run" / "a.mp4")[0]) == 1
+
+
 @pytest.mark.parametrize("shape", [(48, 64), (37, 53), (1, 1), (2, 131)])
 def test_a_movie_shows_the_pictures_also_of_odd_size(
     tmp_path: Path, shape: tuple[int, int]

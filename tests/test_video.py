@@ -266,6 +266,14 @@ def test_what_is_no_video_is_refused_by_name(tmp_path: Path, name: str, write, s
     assert said in str(refused.value)
 
 
+@pytest.mark.parametrize("name", ["A1:film.avi", "09-30:05 film.mkv", "file:.mp4", "50% #1.mov"])
+def test_any_name_is_a_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+    file = write_video(tmp_path / f"plain{Path(name).suffix}", numbered(3), "mjpeg", "yuvj420p")
+    file.rename(tmp_path / name)
+    monkeypatch.chdir(tmp_path)
+    assert len(list(open_video(name).frames())) == 3
+
+
 def test_a_missing_file_is_refused(tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"no such file: .*gone\.avi"):
         open_video(tmp_path / "gone.avi")

@@ -62,10 +62,19 @@ def open_container(path: Path) -> Raw:
     )
 
 
+def url_of(path: Path) -> str:
+    """A path as libav has to be told of it, which takes what stands before a colon for a protocol.
+
+    >>> url_of(Path("A1:isoprenaline.avi"))
+    'file:A1:isoprenaline.avi'
+    """
+    return f"file:{path}"
+
+
 @contextmanager
 def _opened(path: Path) -> Iterator[tuple[InputContainer, VideoStream]]:
     try:
-        container = av.open(str(path), options=_ALLOWED)
+        container = av.open(url_of(path), options=_ALLOWED)
     except FFmpegError as error:
         raise _unreadable(path, _reason(error)) from error
     with container:

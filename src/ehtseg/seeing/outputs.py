@@ -19,6 +19,7 @@ import tifffile
 from PIL import Image
 from PIL.PngImagePlugin import PngInfo
 
+from ehtseg.reading.containers import url_of
 from ehtseg.records import Array, UserError
 
 TICKS_PER_S = 90_000  # the clock of our movies: exact for 24, 25, 30 and 60 frames a second
@@ -130,7 +131,7 @@ def movie(
     """
     down, right = shape[0] % 2, shape[1] % 2
     clock = MovieClock(fps)
-    with av.open(str(path), "w", format="mp4") as file:
+    with av.open(url_of(path), "w", format="mp4") as file:
         file.metadata["comment"] = stamp
         rate = Fraction(fps or NOMINAL_FPS).limit_denominator(1_000_000)
         options = {"preset": "veryfast", "crf": "20", "bf": "0", "g": "60"}
