@@ -18,6 +18,7 @@ from ehtseg.nets.build import build
 from ehtseg.nets.describe import describe
 from ehtseg.nets.encoders import architecture
 from ehtseg.nets.smp_net import SmpName
+from ehtseg.nets.weights import BUNDLED
 from ehtseg.nets.weights_file import expected_shapes, flat
 from ehtseg.reading.dataset import open_dataset
 from ehtseg.recipe import SMP_ENCODERS, NetRecipe, make_recipe
@@ -99,6 +100,19 @@ def test_the_keras_file_is_built_as_v1_inside_smp() -> None:
     ours = features(build(NetRecipe(name="resnet50", weights=file)), picture)
     for one, other in zip(features(net, picture)[1:], ours, strict=True):
         torch.testing.assert_close(one, other)
+
+
+def test_a_file_decides_the_variant_alone_where_nothing_is_transferred() -> None:
+    file = str(BUNDLED / "tf_efficientnet_lite0_in1k.safetensors")
+    nothing = build(NetRecipe(name=f"smp:Unet/{LITE}", transfer=0))
+    named = build(NetRecipe(name=f"smp:Unet/{LITE}", transfer=0, weights=file))
+    assert named.card["variant"] == "timm"
+    assert named.card["transferred"] == []
+    assert named.card["weights_sha256"] is None
+    for one, other in zip(named.parameters(), nothing.parameters(), strict=True):
+        assert torch.equal(one, other)
+    table = describe(NetRecipe(name=f"smp:Unet/{LITE}", transfer=0, weights=file))
+    assert "ImageNet" not in {layer.weights for layer in table.layers}
 
 
 def test_describe_tells_which_layers_are_imagenets() -> None:

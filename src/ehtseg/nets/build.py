@@ -27,6 +27,7 @@ from ehtseg.nets.smp_net import (
     smp_body,
     smp_card,
     smp_scratch_card,
+    takes_file,
 )
 from ehtseg.nets.transfer import count_stages, fill
 from ehtseg.nets.transfer_unet import DECODERS, TransferUNet
@@ -212,7 +213,7 @@ def _smp(recipe: NetRecipe, seed: int, card: Card | None) -> Net:
     if card is None:
         card = smp_card(recipe, file) if file else smp_scratch_card(recipe.name)
     as_card_says(body, card)
-    if file and recipe.control is None:
+    if file and takes_file(recipe):
         card = fill_smp(body, card, file)
     return Net(body, card, MULTIPLE)
 

@@ -88,9 +88,14 @@ def smp_scratch_card(name: str) -> Card:
 def smp_card(recipe: NetRecipe, file: WeightsFile) -> Card:
     """The card of a network of smp with the variant and the normalisation of a weights file."""
     card = replace(file.card, arch=recipe.name)
-    if recipe.control == "random":  # the file decides the variant only
+    if not takes_file(recipe):  # the file decides the variant only
         return replace(card, source=RANDOM, licence="", weights_sha256=None)
     return replace(card, transferred=("encoder",))
+
+
+def takes_file(recipe: NetRecipe) -> bool:
+    """Whether the encoder takes the weights of a file, and not only its variant."""
+    return recipe.control is None and recipe.transfer not in (0, ())
 
 
 def as_card_says(body: Any, card: Card) -> None:
