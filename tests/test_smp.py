@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -17,7 +18,7 @@ from ehtseg.nets import smp_net
 from ehtseg.nets.build import build
 from ehtseg.nets.describe import describe
 from ehtseg.nets.encoders import architecture
-from ehtseg.nets.smp_net import SmpName
+from ehtseg.nets.smp_net import SmpName, smp_scratch_card
 from ehtseg.nets.weights import BUNDLED
 from ehtseg.nets.weights_file import expected_shapes, flat
 from ehtseg.reading.dataset import open_dataset
@@ -102,6 +103,17 @@ def test_the_keras_file_is_built_as_v1_inside_smp() -> None:
         torch.testing.assert_close(one, other)
 
 
+@pytest.mark.parametrize("network", ["DeepLabV3Plus", "DeepLabV3"])
+def test_the_variant_v1_leaves_dilated_stages_their_size(network: str) -> None:
+    card = replace(smp_scratch_card(f"smp:{network}/resnet50"), variant="keras_v1")
+    recipe = NetRecipe(name=f"smp:{network}/resnet50", transfer=0)
+    net = build(recipe, card=card.as_dict()).eval()
+    assert net.body.encoder.layer2[0].conv1.stride == (2, 2)
+    assert net.body.encoder.layer4[0].conv1.stride == (1, 1)
+    with torch.no_grad():
+        assert net(torch.rand(1, 1, 64, 64)).shape == (1, 1, 64, 64)
+
+
 def test_a_file_decides_the_variant_alone_where_nothing_is_transferred() -> None:
     file = str(BUNDLED / "tf_efficientnet_lite0_in1k.safetensors")
     nothing = build(NetRecipe(name=f"smp:Unet/{LITE}", transfer=0))
@@ -172,6 +184,8 @@ def test_a_run_folder_of_smp_is_one_as_any_other(tmp_path: Path) -> None:
         ({"name": "smp:Unet"}, "Write for example: smp:Unet/resnet50"),
         ({"name": "smp:Unett/resnet18"}, "nearest are Unet"),
         ({"name": "smp:Unet/resnet19"}, "nearest are resnet18"),
+        ({"name": "smp:DeepLabV3/vgg16"}, "an encoder that smp builds DeepLabV3 on"),
+        ({"name": "smp:DPT/resnet18"}, "must start with 'tu-'"),
         ({"name": "smp:Unet/resnet18", "freeze": 1}, "no freezing"),
         ({"name": "smp:Unet/resnet18", "dropout": 0.2}, "net.dropout 0 with a network of smp"),
         ({"name": "smp:Unet/resnet18", "weights": "a.safetensors"}, "starts from random weights"),

@@ -95,12 +95,13 @@ def as_it_is(_body: nn.Module) -> None:
 def stride_first(body: nn.Module) -> None:
     """ResNet v1 (Keras, He et al.): stride 2 on the first 1x1 convolution, not on the 3x3.
 
+    A stage whose stride was made a dilation (DeepLab in smp) has none to move.
     Source: torchvision and timm, which build v1.5.
     """
     for name in ("layer2", "layer3", "layer4"):
         if hasattr(body, name):
             block = getattr(body, name)[0]
-            block.conv1.stride, block.conv2.stride = (2, 2), (1, 1)
+            block.conv1.stride, block.conv2.stride = block.conv2.stride, (1, 1)
 
 
 def padded_same(body: nn.Module) -> None:

@@ -75,7 +75,14 @@ def smp_body(recipe: NetRecipe, seed: int) -> nn.Module:
     of_timm = name.encoder.startswith("tu-") and timm.is_model(name.encoder.removeprefix("tu-"))
     if not of_timm and name.encoder not in smp.encoders.get_encoder_names():
         raise unknown("encoder of smp", name.encoder, list(smp.encoders.get_encoder_names()))
-    body: nn.Module = networks[name.network](name.encoder, encoder_weights=None, in_channels=3)
+    try:
+        body: nn.Module = networks[name.network](name.encoder, encoder_weights=None, in_channels=3)
+    except (ValueError, NotImplementedError) as error:  # its word for two that do not go together
+        raise UserError(
+            f"an encoder that smp builds {name.network} on",
+            f"{name.encoder} (smp: {' '.join(str(error).split())})",
+            "Choose another one, for example resnet50, or tu-resnet50 for DPT.",
+        ) from error
     initialise(body, recipe.init, seed)
     return body
 
