@@ -144,6 +144,25 @@ def test_the_cache_that_was_used_longest_ago_goes_first(tmp_path: Path) -> None:
     assert sorted(folder.name for folder in tmp_path.iterdir()) == ["new", "old", "own"]
 
 
+def test_a_file_that_another_training_renames_meanwhile_is_no_fault(tmp_path: Path) -> None:
+    for name in ("other", "own"):
+        (tmp_path / name).mkdir()
+    (tmp_path / "other" / "kept").write_bytes(b"x" * 100)
+    (tmp_path / "other" / "renamed").symlink_to("nowhere")  # listed, and gone when looked at
+    assert make_room(tmp_path / "own", 450) == 100
+
+
+def test_maps_from_disk_go_to_the_device_of_the_pictures(tmp_path: Path) -> None:
+    class OnGpu(Tensor):
+        device = torch.device("meta")  # type: ignore[assignment]
+
+    kept = FeatureCache(tmp_path / "a" / "one", 10**9)
+    images = torch.randn(2, 3, 8, 6)
+    kept(images[:1], maps_of)
+    for found in kept(images.as_subclass(OnGpu), lambda some: maps_of(some.as_subclass(Tensor))):
+        assert found.device.type == "meta"
+
+
 def test_other_weights_have_another_folder() -> None:
     encoders = [part for part in build(recipe_of().net).modules() if isinstance(part, Encoder)]
     before = hash_of(encoders[0])

@@ -58,7 +58,8 @@ class FeatureCache:
                 self._write(names[i], kept[names[i]])
         self.looked_up += len(names) - len(new)
         self.computed += len(new)
-        batches = zip(*(kept[name] for name in names), strict=True)
+        here = images_B3HW.device  # maps from disk come to the processor
+        batches = zip(*([each.to(here) for each in kept[name]] for name in names), strict=True)
         return [torch.stack(maps_hwC).permute(0, 3, 1, 2) for maps_hwC in batches]
 
     def _read(self, name: str) -> Maps | None:
@@ -122,11 +123,11 @@ def hash_of(encoder: Encoder) -> str:
 def make_room(folder: Path, limit_bytes: int) -> int:
     """Delete the caches beside `folder` that were used longest ago, until all fit.
 
-    Returns the bytes that all caches hold.
+    Other trainings may fill or delete caches meanwhile. Returns the bytes that all caches hold.
     """
     others = sorted(
         (other for other in folder.parent.iterdir() if other.is_dir() and other != folder),
-        key=lambda other: other.stat().st_mtime,
+        key=_used_at,
     )
     sizes = {each: _size(each) for each in (*others, folder)}
     for other in others:
@@ -137,8 +138,19 @@ def make_room(folder: Path, limit_bytes: int) -> int:
     return sum(sizes.values())
 
 
+def _used_at(folder: Path) -> float:
+    with suppress(FileNotFoundError):
+        return folder.stat().st_mtime
+    return 0.0
+
+
 def _size(folder: Path) -> int:
-    return sum(file.stat().st_size for file in folder.iterdir())
+    size = 0
+    with suppress(FileNotFoundError):  # of the folder
+        for file in folder.iterdir():
+            with suppress(FileNotFoundError):  # of a file that had another name a moment ago
+                size += file.stat().st_size
+    return size
 
 
 def _bytes(tensor: Tensor) -> bytes:
