@@ -12,6 +12,7 @@ import tifffile
 from PIL import Image
 
 from conftest import shared
+from ehtseg.jobs.segment import find_sources
 from ehtseg.reading.video import Video, find_videos, open_video
 from ehtseg.records import UserError
 from recordings import cut_off, number_of, numbered
@@ -216,6 +217,10 @@ def test_a_cut_off_stack_is_read_up_to_there_and_says_so(
     video = open_video(cut_off(tmp_path / "b.tif", 0.5))
     assert numbers(video) == [0, 1, 2, 3, 4, 5][: video.n_frames]
     assert any("damaged after" in note for note in video.notes)
+    tifffile.imwrite(tmp_path / "c.tif", STACK, imagej=True, metadata={"axes": "TYX"})
+    video = open_video(cut_off(tmp_path / "c.tif", 0.5))  # its page directories are at the end
+    assert numbers(video) == [0, 1, 2, 3, 4, 5][: video.n_frames]
+    assert any("damaged after" in note for note in video.notes)
     assert not caplog.records, "what tifffile complains of is told in notes alone"
 
 
@@ -305,6 +310,54 @@ def test_a_folder_of_stacks_is_its_stacks_and_one_of_single_tiffs_is_one(tmp_pat
     assert [path.name for path in find_videos([tmp_path / "stacks"])] == ["a.tif", "b.tif"]
     single = write_folder(tmp_path / "single", numbered(3), ".tif")
     assert find_videos([single]) == [single]
+
+
+def test_a_folder_of_stacks_stays_one_whichever_of_them_is_broken(tmp_path: Path) -> None:
+    for name in ("b.tif", "c.tif"):
+        tifffile.imwrite(tmp_path / name, STACK)
+    (tmp_path / "a.tif").touch()
+    assert [path.name for path in find_videos([tmp_path])] == ["a.tif", "b.tif", "c.tif"]
+
+
+def test_a_single_image_beside_stacks_is_asked_about(tmp_path: Path) -> None:
+    tifffile.imwrite(tmp_path / "a_snapshot.tif", STACK[0])
+    tifffile.imwrite(tmp_path / "b.tif", STACK)
+    with pytest.raises(UserError, match="either videos or the images"):
+        find_videos([tmp_path])
+
+
+def write_spread_ome(folder: Path, frames: list[np.ndarray], a_file: int) -> list[Path]:
+    """One OME-TIFF in several files with `a_file` frames each, as microscopes write large ones."""
+    height, width = frames[0].shape
+    planes = "".join(
+        f'<TiffData FirstT="{k}" IFD="{k % a_file}" PlaneCount="1">'
+        f'<UUID FileName="part_{k // a_file}.ome.tif">urn:uuid:{k // a_file}</UUID></TiffData>'
+        for k in range(len(frames))
+    )
+    files = [folder / f"part_{number}.ome.tif" for number in range(len(frames) // a_file)]
+    for number, path in enumerate(files):
+        ome = (
+            '<OME xmlns="http://www.openmicroscopy.org/Schemas/OME/2016-06" '
+            f'UUID="urn:uuid:{number}"><Image ID="Image:0"><Pixels ID="Pixels:0" '
+            f'DimensionOrder="XYZCT" Type="uint8" SizeX="{width}" SizeY="{height}" SizeZ="1" '
+            f'SizeC="1" SizeT="{len(frames)}"><Channel ID="Channel:0:0" SamplesPerPixel="1"/>'
+            f"{planes}</Pixels></Image></OME>"
+        )
+        with tifffile.TiffWriter(path) as file:
+            for frame in frames[number * a_file : (number + 1) * a_file]:
+                file.write(frame, contiguous=False, metadata=None, description=ome)
+                ome = ""  # it stands in the first directory
+    return files
+
+
+@pytest.mark.parametrize("a_file", [1, 4])
+def test_an_ome_tiff_in_several_files_is_one_recording(tmp_path: Path, a_file: int) -> None:
+    files = write_spread_ome(tmp_path, numbered(8), a_file)
+    assert find_videos([tmp_path]) == files[:1]
+    assert find_videos(files[::-1]) == files[-1:]
+    assert find_sources([str(file) for file in files]) == (files[:1], [])
+    for file in files:  # each of them leads to all frames
+        assert numbers(open_video(file)) == list(range(8))
 
 
 @pytest.mark.parametrize("name", ["eht_mbpt", "eht_ohw", "synth_fea", "demo_d1t3_256"])

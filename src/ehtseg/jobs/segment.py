@@ -11,7 +11,7 @@ from typing import Any, Literal
 
 from ehtseg.jobs.places import WRITER, absolute, is_result, is_same, output_folders, read_record
 from ehtseg.jobs.results import FILES, Means, write_results
-from ehtseg.reading.video import Progress, find_videos
+from ehtseg.reading.video import Progress, each_once, find_videos
 from ehtseg.recipe import SegmentRecipe
 from ehtseg.records import UserError
 from ehtseg.seeing.engines import choose_batch, choose_device, memory_watched
@@ -81,7 +81,7 @@ def find_sources(videos: Sequence[Path | str]) -> tuple[list[Path], list[Segment
             found.update({absolute(path): path for path in meant})
         except UserError as error:
             failed.append(SegmentResult(Path(video), "failed", reason=str(error)))
-    sources = [path for path in found.values() if not is_result(path)]
+    sources = each_once(path for path in found.values() if not is_result(path))
     if not sources and not failed:
         got = f"only results of an earlier {WRITER}" if found else "none"
         raise UserError("at least one recording", got, "Name a video, TIFF stack or folder.")

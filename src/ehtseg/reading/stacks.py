@@ -52,13 +52,23 @@ def open_stack(path: Path) -> Raw:
     )
 
 
-def is_stack(path: Path) -> bool:
-    """Whether a TIFF holds more than one frame; False where it cannot be read."""
+def count_frames(path: Path) -> int:
+    """How many frames a TIFF holds; 0 where it cannot be read."""
     try:
         with _opened(path) as (file, _):
-            return _n_frames(file) > 1
+            return _n_frames(file)
     except UserError:
-        return False
+        return 0
+
+
+def files_of(path: Path) -> frozenset[Path]:
+    """The files that hold the frames of a TIFF: several where an OME-TIFF is spread over them."""
+    try:
+        with _opened(path) as (file, _):
+            pages = file.series[0] if file.series[0].kind == "ome" else ()
+            return frozenset(Path(page.parent.filehandle.path).resolve() for page in pages if page)
+    except UserError:
+        return frozenset()
 
 
 @contextmanager
@@ -86,9 +96,21 @@ def _opened(path: Path) -> Iterator[tuple[TiffFile, list[str]]]:
 
 def _n_frames(file: TiffFile) -> int:
     series = file.series[0]
-    if series.is_truncated:  # one directory for all frames, which lie one after the other
+    if series.is_truncated:
         return int(np.prod(series.shape) // np.prod(series.keyframe.shape))
+    if _is_one_block(file):
+        return int((file.imagej_metadata or {})["images"])
     return len(series) if series.kind == "ome" else len(file.pages)
+
+
+def _is_one_block(file: TiffFile) -> bool:
+    """Whether the frames lie one after the other, with a directory for the first one alone.
+
+    So ImageJ writes stacks above 4 GB; of others the end, with the other directories, is cut off.
+    """
+    promised = (file.imagej_metadata or {}).get("images", 1)
+    is_cut = len(file.pages) == 1 < promised and bool(file.pages.first.is_contiguous)
+    return bool(file.series[0].is_truncated) or is_cut
 
 
 def _checked_series(path: Path, file: TiffFile) -> TiffPageSeries:
@@ -125,13 +147,13 @@ def _values(path: Path, file: TiffFile, index: int) -> Array:
     """Frame `index` as stored, (H, W) or (H, W, 3 or 4)."""
     series = file.series[0]
     try:
-        if series.is_truncated:
+        if _is_one_block(file):
             values, axes = _cut_out(path, series, index), series.keyframe.axes
         else:
             page = (series if series.kind == "ome" else file.pages)[index]
             if page is None:
                 raise EarlyEndError(f"frame {index} is in another file, which is missing")
-            values, axes = page.asarray(), series.keyframe.axes
+            values, axes = _pixels(page), series.keyframe.axes
     except _DAMAGED as error:
         raise EarlyEndError(f"frame {index}: {error}") from error
     if axes == "SYX":
@@ -145,8 +167,18 @@ def _values(path: Path, file: TiffFile, index: int) -> Array:
     return np.asarray(values)
 
 
+def _pixels(page: Any) -> Array:
+    """A page as stored; it may be in another file of an OME-TIFF, which tifffile has closed."""
+    handle = page.parent.filehandle
+    if not handle.closed:
+        return np.asarray(page.asarray())
+    handle.open()
+    with handle:
+        return np.asarray(page.asarray())
+
+
 def _cut_out(path: Path, series: TiffPageSeries, index: int) -> Array:
-    """One frame of a single contiguous block, as ImageJ writes stacks above 4 GB."""
+    """One frame of a single contiguous block: see `_is_one_block`."""
     page = series.keyframe
     count = int(np.prod(page.shape))
     dtype = np.dtype(page.dtype).newbyteorder(page.parent.byteorder)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import glob
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -15,7 +15,7 @@ from ehtseg.reading.folders import image_files, natural_order, open_folder, with
 from ehtseg.reading.intensity import Look, as_image, decide_look, sampled_indices, thinned
 from ehtseg.reading.pixels import IMAGE_SUFFIXES, TIFF_SUFFIXES
 from ehtseg.reading.raw import EarlyEndError, Raw, RawFrame
-from ehtseg.reading.stacks import is_stack, open_stack
+from ehtseg.reading.stacks import count_frames, files_of, open_stack
 from ehtseg.records import Array, Frame, Scaling, UserError
 
 SUPPORTED = f"{', '.join(sorted(FORMATS))}, .tif, .tiff, or a folder of images"
@@ -154,7 +154,18 @@ def find_videos(paths: Sequence[str | Path]) -> list[Path]:
     for path in (path for given in paths for path in _meant_by(given)):
         place = image_files(path)[0].parent if path.is_dir() else path
         found.setdefault(place.resolve(), path)
-    return list(found.values())
+    return each_once(found.values())
+
+
+def each_once(paths: Iterable[Path]) -> list[Path]:
+    """Recordings without the further files of an OME-TIFF whose frames are spread over several."""
+    kept: list[Path] = []
+    held: set[Path] = set()
+    for path in paths:
+        if path.resolve() not in held:
+            kept.append(path)
+            held |= files_of(path) if path.suffix.lower() in TIFF_SUFFIXES else set()
+    return kept
 
 
 def _open_raw(path: Path) -> Raw:
@@ -206,9 +217,13 @@ def _is_file_of_frames(path: Path) -> bool:
 
 def _in_folder(folder: Path) -> list[Path]:
     tiffs = with_suffix(folder, TIFF_SUFFIXES)
-    stacks = tiffs if tiffs and is_stack(tiffs[0]) else []
+    counts = {path: count_frames(path) for path in each_once(tiffs)}
+    singles = {path for path, frames in counts.items() if frames == 1}
+    is_of_stacks = any(frames > 1 for frames in counts.values())  # beside which a broken one is one
+    stacks = [path for path in counts if path not in singles] if is_of_stacks else []
     videos = natural_order([*with_suffix(folder, FORMATS), *stacks])
-    images = [path for path in image_files(folder) if path not in stacks]
+    others = set(tiffs) - singles if is_of_stacks else set()
+    images = [path for path in image_files(folder) if path not in others]
     if videos and images:
         raise UserError(
             f"either videos or the images of one recording in {folder}",
