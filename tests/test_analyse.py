@@ -268,6 +268,28 @@ def test_results_are_no_recordings(tmp_path: Path) -> None:
         analyse([result.folder or tmp_path], tmp_path / "out", masks=tmp_path / "masks")
 
 
+def test_an_out_among_the_recordings_is_passed_over(tmp_path: Path) -> None:
+    frames, masks = beating(phases(30))
+    source, out = write_recording(tmp_path, "film", frames, masks), tmp_path / "out"
+    told = {"masks": tmp_path / "masks", "recipe": QUIET}
+    analyse([source], out, **told)
+    for name in ("heat.png", "heat.svg"):  # as a plate has them
+        (out / name).touch()
+    assert [one.status for one in analyse([source, out], out, **told)] == ["unchanged"]
+    (out / "shot.png").touch()
+    assert len(analyse([source, out], out, **told)) == 2, "a picture of somebody else"
+
+
+def test_names_as_long_as_a_file_may_have(tmp_path: Path) -> None:
+    frames, masks = beating(phases(30))
+    sources = [write_recording(tmp_path, 250 * mark, frames, masks) for mark in "ab"]
+    told = {"masks": tmp_path / "masks", "recipe": QUIET}
+    results = analyse(sources, tmp_path / "out", **told)
+    assert [one.status for one in results] == ["done", "done"], results[0].reason
+    (joined,) = analyse(sources, tmp_path / "long", facts=Facts(fps=20, join=True), **told)
+    assert joined.status == "done", joined.reason
+
+
 def test_a_network_sees_what_the_masks_show(tmp_path: Path) -> None:
     frames, masks = beating(phases(160))
     source = write_recording(tmp_path, "film", frames, masks)

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
+from ehtseg.jobs.naming import fitting
 from ehtseg.jobs.places import absolute
 from ehtseg.jobs.recording import Facts, Recording
 from ehtseg.measuring.events import Event
@@ -45,7 +46,7 @@ def recordings_of(sources: Sequence[Path], facts: Facts, lines: Lines = ()) -> l
     if not lines:
         if not join:
             return [Recording((source,), facts) for source in sources]
-        name = f"{sources[0].stem}_to_{sources[-1].stem}"
+        name = fitting(f"{sources[0].stem}_to_{sources[-1].stem}")
         return [Recording(tuple(sources), facts, name)]
     groups: list[list[Path]] = []
     for source in sources:

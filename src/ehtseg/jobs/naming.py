@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from itertools import chain, count
 from pathlib import Path
+
+LONGEST_BYTES = 220  # of a name; file systems take 255, and hidden folders beside it need some
 
 
 def unique_names(paths: Sequence[Path]) -> list[str]:
@@ -29,8 +32,24 @@ def told_apart(paths: Iterable[Path]) -> Iterator[Iterator[str]]:
         yield chain(own, (f"{ladder[0]}_{number}" for number in count(2)))
 
 
+def fitting(name: str) -> str:
+    """A name that a file system takes: of a longer one the beginning and a hash.
+
+    >>> fitting("a"), len(fitting(300 * "ä").encode()), fitting(300 * "a") == fitting(301 * "a")
+    ('a', 209, False)
+    """
+    stored = name.encode()
+    if len(stored) <= LONGEST_BYTES:
+        return name
+    return f"{stored[:200].decode(errors='ignore')}_{hashlib.sha256(stored).hexdigest()[:8]}"
+
+
 def _names(path: Path) -> Iterator[str]:
     """A recording's name; with its suffix; with one folder above it, with two, ..."""
+    return map(fitting, _full_names(path))
+
+
+def _full_names(path: Path) -> Iterator[str]:
     if path.name == "images":
         path = path.parent
     stem, suffix = (path.name, "") if path.is_dir() else (path.stem, path.suffix.strip("."))

@@ -12,7 +12,8 @@ from pathlib import Path
 from typing import Any
 
 from ehtseg.jobs.naming import told_apart
-from ehtseg.reading.folders import image_files
+from ehtseg.reading.containers import FORMATS
+from ehtseg.reading.folders import image_files, with_suffix
 from ehtseg.records import UserError
 from ehtseg.seeing.run_folder import sha256_of
 
@@ -63,9 +64,17 @@ def read_record(folder: Path, writer: str = WRITER) -> dict[str, Any] | None:
 
 
 def is_result(path: Path) -> bool:
-    """Whether a path is a result of ours, or lies in a folder of results."""
+    """Whether a path is a result of ours, lies in a folder of results, or is such an --out."""
     places = (path, path.parent)
-    return any(read_record(place, who) for place in places for who in (WRITER, ANALYST))
+    of_one = any(read_record(place, who) for place in places for who in (WRITER, ANALYST))
+    return of_one or (path.is_dir() and _holds_only_results(path))
+
+
+def _holds_only_results(folder: Path) -> bool:
+    """Whether results stand in a folder, and no pictures but those that we drew (PNG and SVG)."""
+    pictures = [*with_suffix(folder, FORMATS), *image_files(folder)]
+    drawn = all(path.with_suffix(".svg").is_file() for path in pictures)
+    return drawn and any(results_in(folder, who) for who in (WRITER, ANALYST))
 
 
 def describe_source(source: Path) -> dict[str, Any]:
