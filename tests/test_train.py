@@ -139,6 +139,26 @@ def test_a_resume_where_something_changed_says_that_equality_is_not_promised(
     assert note in open_run(run.path).facts["notes"]
 
 
+def test_a_training_that_began_on_a_gpu_goes_on_without_one(
+    dataset: Dataset, tmp_path: Path
+) -> None:
+    def tick(done: int, _total: int) -> None:
+        if done > 4:
+            raise KilledError
+
+    if torch.cuda.is_available():
+        pytest.skip("needs a machine without a GPU")
+    with pytest.raises(KilledError):
+        train(dataset, TINY, tmp_path / "b", tick=tick)
+    facts = read_facts(tmp_path / "b")
+    facts["resolved"]["device"] = "cuda"
+    write_facts(tmp_path / "b", facts)
+    said: list[str] = []
+    run = train(dataset, TINY, tmp_path / "b", tell=said.append, judged=False)
+    assert "Resumed where device changed: equality to the bit is not promised." in said
+    assert run.facts["resolved"]["device"] != "cuda"
+
+
 def test_a_resume_takes_the_threads_of_the_beginning(dataset: Dataset, tmp_path: Path) -> None:
     def tick(_done: int, _total: int) -> None:
         raise KilledError
@@ -202,6 +222,17 @@ def test_early_stopping_waits_and_then_stops(dataset: Dataset, tmp_path: Path) -
     assert run.facts["epochs_done"] - run.facts["best_epoch"] == 2
 
 
+def test_the_validation_scores_of_a_run_are_those_of_its_weights(
+    dataset: Dataset, tmp_path: Path
+) -> None:
+    recipe = with_fit(lr=1e-12, epochs=9, early_stop_epochs=2, checkpoint="best")
+    run = train(dataset, recipe, tmp_path / "e", judged=False)
+    rows = history_of(run.path)
+    best, last = rows[run.facts["best_epoch"] - 1], rows[-1]
+    assert float(best["val_dice"]) > float(last["val_dice"])
+    assert run.facts["validation"]["val_dice"] == float(best["val_dice"])
+
+
 def test_another_recipe_or_other_data_in_the_same_folder_is_refused(
     dataset: Dataset, finished: RunFolder
 ) -> None:
@@ -251,6 +282,13 @@ def test_a_loss_that_is_not_finite_names_the_cure(dataset: Dataset, tmp_path: Pa
         train(dataset, recipe, tmp_path / "f")
 
 
+def test_a_gradient_that_is_not_finite_names_the_cure(dataset: Dataset, tmp_path: Path) -> None:
+    training = with_fit(lr=1e3, schedule="constant", optimizer="sgd")
+    recipe = make_recipe(training.model_dump(), {"net": {"norm": "none", "dropout": 0}})
+    with pytest.raises(UserError, match=r"a finite gradient.*--set fit\.lr="):
+        train(dataset, recipe, tmp_path / "f")
+
+
 @pytest.mark.parametrize("value", [0, 255])
 def test_validation_frames_of_one_kind_end_a_training_without_a_temperature(
     value: int, tmp_path: Path
@@ -267,6 +305,24 @@ def test_validation_frames_of_one_kind_end_a_training_without_a_temperature(
     assert number < next(n for n, line in enumerate(said) if line.startswith("epoch 1"))
     assert ONE_SIDED in open_run(run.path).facts["notes"]
     assert "want of validation frames" in threshold_source(run)
+
+
+def test_what_is_ignored_chooses_no_temperature(tmp_path: Path) -> None:
+    folder = write_labelled(tmp_path / "film", {"film": 24}, size=64)
+    (folder / "ignore").mkdir()
+    before = open_dataset([folder])
+    edge = np.zeros((64, 64), np.uint8)
+    edge[:20] = 255
+    for i in split_dataset(before, TINY.data, 0).validation:
+        frame = before.frames[i]
+        Image.fromarray(255 - edge).save(frame.mask)  # all that counts is tissue
+        Image.fromarray(edge).save(folder / "ignore" / frame.image.name)
+    said: list[str] = []
+    run = train(
+        open_dataset([folder]), with_fit(epochs=1), tmp_path / "r", tell=said.append, judged=False
+    )
+    assert ONE_SIDED in said
+    assert run.facts["temperature"] is None
 
 
 def test_without_validation_the_threshold_is_that_of_the_start(

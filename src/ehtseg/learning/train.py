@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import numpy as np
+
 from ehtseg.learning.calibration import fit_temperature, is_one_class, no_pixels, tally
 from ehtseg.learning.checkpoint import RESUME, Memory, drop_state, load_state, save_state
 from ehtseg.learning.feature_cache import features_kept
@@ -18,7 +20,7 @@ from ehtseg.reading.masks import read_mask
 from ehtseg.reading.splits import Split, split_dataset
 from ehtseg.recipe import FROM_SCRATCH, FitRecipe, Recipe, write_recipe
 from ehtseg.records import UserError
-from ehtseg.seeing.engines import memory_watched
+from ehtseg.seeing.engines import choose_device, memory_watched
 from ehtseg.seeing.machine import machine_facts, resolve
 from ehtseg.seeing.run_folder import RunFolder, read_facts, read_tensors, sha256_of, write_facts
 from ehtseg.seeing.shipped import chosen_run
@@ -107,8 +109,9 @@ def _one_sided(dataset: Dataset, split: Split) -> list[str]:
     """What the validation frames cannot tell, known before any work."""
     tissue, background = False, False
     for i in split.validation:
-        mask = read_mask(dataset.frames[i].mask)
-        tissue, background = tissue or bool(mask.any()), background or not mask.all()
+        mask, ignored = read_mask(dataset.frames[i].mask), dataset.ignored(i)
+        beside = ~mask if ignored is None else ~mask & ~ignored
+        tissue, background = tissue or bool(mask.any()), background or bool(beside.any())
         if tissue and background:
             return []
     return [ONE_SIDED] if split.validation else []
@@ -178,6 +181,10 @@ def _reopen(dataset: Dataset, recipe: Recipe, out: Path, tell: Tell) -> RunFolde
             )
     here = machine_facts()
     changed = [key for key, value in run.facts["machine"].items() if here.get(key) != value]
+    resolved, device = run.facts["resolved"], choose_device().value
+    if not run.finished and resolved["device"] not in ("cpu", device):  # no such GPU here
+        changed.append("device")
+        run.facts["resolved"] = {**resolved, "device": device}
     if changed and not run.finished:
         note = f"Resumed where {', '.join(changed)} changed: equality to the bit is not promised."
         tell(note)
@@ -206,8 +213,11 @@ def _finish(training: Training, run: RunFolder, memory: Memory, judged: bool) ->
 
     def counted() -> Iterator[Pair]:
         nonlocal pixels
-        for pair in training.seen(training.split.validation):
-            pixels += tally(pair[0], pair[1])
+        frames = training.split.validation
+        for i, pair in zip(frames, training.seen(frames), strict=True):
+            ignored = training.dataset.ignored(i)
+            kept = np.ones_like(pair[1]) if ignored is None else ~ignored
+            pixels += tally(pair[0][kept], pair[1][kept])
             yield pair
 
     scored = score_images(counted())
@@ -215,6 +225,7 @@ def _finish(training: Training, run: RunFolder, memory: Memory, judged: bool) ->
     threshold = best_threshold(scored) if can_choose else run.threshold
     frames = shown(training.dataset, spread(training.split.validation)) if judged else []
     size = run.recipe.data.size
+    row = memory.history[memory.best_epoch - 1 if run.recipe.fit.checkpoint == "best" else -1]
     facts = {
         **run.facts,
         "status": "finished",
@@ -224,7 +235,7 @@ def _finish(training: Training, run: RunFolder, memory: Memory, judged: bool) ->
         "guard": guard(training.net, frames, size, threshold) if judged else {},
         "temperature": fit_temperature(pixels) if can_choose else None,
         "notes": run.facts["notes"] + [ONE_SIDED] * bool(scored.images and not can_choose),
-        "validation": {k: memory.history[-1][k] for k in ("val_dice", "val_iou")},
+        "validation": {k: row[k] for k in ("val_dice", "val_iou")},
         "files": {
             f"{name}.safetensors": sha256_of(run.path / f"{name}.safetensors")
             for name in ("last", "best")

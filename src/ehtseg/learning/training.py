@@ -99,17 +99,14 @@ class Training:
             )
             self.fabric.backward(loss / len(batches))
             whole += float(loss.detach()) / len(batches)
-        if not math.isfinite(whole):
-            raise UserError(
-                "a finite loss",
-                f"{whole} at step {step + 1}",
-                "Lower the learning rate (such as --set fit.lr=0.0001), or set fit.clip_norm. "
-                "The last whole epoch is kept.",
-            )
+        _check_finite("loss", whole, step)
         if fit.clip_value is not None:
             self.fabric.clip_gradients(self.model, self.optimiser, clip_val=fit.clip_value)
         if fit.clip_norm is not None:
-            self.fabric.clip_gradients(self.model, self.optimiser, max_norm=fit.clip_norm)
+            norm = self.fabric.clip_gradients(
+                self.model, self.optimiser, max_norm=fit.clip_norm, error_if_nonfinite=False
+            )
+            _check_finite("gradient", float(norm or 0), step)
         self.optimiser.step()
         return whole
 
@@ -127,6 +124,16 @@ class Training:
     def engine(self) -> Engine:
         """The network as it is now, ready to be run."""
         return TorchEngine(self.net, self.resolved["precision"], self.resolved["device"])
+
+
+def _check_finite(what: str, value: float, step: int) -> None:
+    if not math.isfinite(value):
+        raise UserError(
+            f"a finite {what}",
+            f"{value} at step {step + 1}",
+            "Lower the learning rate (such as --set fit.lr=0.0001), or set fit.clip_norm. "
+            "The last whole epoch is kept.",
+        )
 
 
 def pairs(
