@@ -100,7 +100,10 @@ def _section(
         blocks += _family(found, unseen(found), pairs, together, name)
     lost = [pair for pair in pairs if not set(pair) <= set(found.rows)]
     if lost:
-        told = tuple(f"Not tested, for want of runs: {one} against {other}." for one, other in lost)
+        told = tuple(
+            f"Not tested, for want of runs or weights: {one} against {other}."
+            for one, other in lost
+        )
         blocks.append(Points(told))
     return Section(title, tuple(blocks))
 
@@ -158,7 +161,7 @@ def tally_of(
     }  # fmt: skip
     told = [f"{verdicts.count(name)} {word}" for name, word in words.items() if name in verdicts]
     lost = planned - len(verdicts)
-    told += [f"{lost} not tested, for want of runs"] if lost else []
+    told += [f"{lost} not tested, for want of runs or weights"] if lost else []
     return f"Of {planned} {kind} {', '.join(told)}."
 
 
