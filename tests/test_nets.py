@@ -14,12 +14,14 @@ from ehtseg.nets.describe import describe
 from ehtseg.nets.features import Encoder
 from ehtseg.nets.initialise import initialise
 from ehtseg.nets.transfer_unet import DECODERS, TransferUNet
+from ehtseg.nets.weights import BUNDLED
 from ehtseg.nets.weights_file import flat
 from ehtseg.recipe import NetRecipe
 from ehtseg.records import UserError
 from net_tester import CHECKS, Member, as_parameter, images, name_of
 
 BODY = "body.encoder.body."
+LITE0 = BUNDLED / "tf_efficientnet_lite0_in1k.safetensors"
 
 
 def scratch(name: str, **decisions: object) -> NetRecipe:
@@ -284,6 +286,31 @@ def test_describe_names_the_bundled_file_and_drifting_norms() -> None:
     assert "bundled with the package" in table.notes[0]
     stem_norm = next(layer for layer in table.layers if layer.name == "bn1")
     assert (stem_norm.fixed, stem_norm.mode) == (True, "training")
+
+
+@pytest.mark.parametrize(
+    ("net", "weights", "said"),
+    [
+        ({"control": "random"}, {"random (xavier)", "start values"}, "but the variant of"),
+        ({"control": "permuted"}, {"ImageNet, permuted"}, "ImageNet weights: "),
+        ({"transfer": 0, "weights": str(LITE0)}, {"random (xavier)", "start values"}, "variant of"),
+    ],
+)
+def test_describe_calls_no_random_layer_imagenets(
+    net: dict[str, object], weights: set[str], said: str
+) -> None:
+    table = describe(NetRecipe.model_validate({"name": "efficientnet_lite0", **net}))
+    encoder = [layer for layer in table.layers if layer.part.startswith("stage")]
+    assert {layer.weights for layer in encoder} == weights
+    assert said in table.notes[0]
+
+
+@pytest.mark.parametrize("depth", [4, 5])
+def test_describe_tells_strides_of_valid_convolutions_too(depth: int) -> None:
+    recipe = NetRecipe(name="unet", width=2, depth=depth)
+    valid = describe(recipe.model_copy(update={"padding": "valid"}))
+    assert valid == describe(recipe)
+    assert max(layer.stride for layer in valid.layers) == 2**depth
 
 
 def test_logits_have_the_image_size_in_bfloat16_and_channels_last() -> None:

@@ -34,7 +34,7 @@ class Layer:
     channels: int
     stride: int
     parameters: int
-    weights: str  # "ImageNet", or the rule by which they are drawn
+    weights: str  # "ImageNet", "ImageNet, permuted", or the rule by which they are drawn
     fixed: bool  # no parameter of it is trained
     mode: str  # in training: "training", or "inference" if it is held there
 
@@ -63,7 +63,8 @@ def describe(recipe: NetRecipe) -> Description:
     1941105
     """
     card, notes = _card(recipe)
-    net = build(recipe, card=card).to("meta").train()  # shapes and flags are all that counts here
+    drawn = recipe.model_copy(update={"padding": "same"})  # no layer is another; strides are even
+    net = build(drawn, card=card).to("meta").train()  # shapes and flags are all that counts here
     return Description(
         layers=tuple(_layers(net, recipe)),
         parameters=sum(p.numel() for p in net.parameters()),
@@ -86,7 +87,9 @@ def _card(recipe: NetRecipe) -> tuple[dict[str, Any] | None, tuple[str, ...]]:
         return card, (f"The ImageNet weights are not at hand yet. {error}",)
     if not files:
         return scratch_card(recipe.name).as_dict(), none
-    notes = tuple(f"ImageNet weights: {file}, variant {file.card.variant}." for file in files)
+    taken = recipe.control != "random" and recipe.transfer not in (0, ())
+    said = "ImageNet weights" if taken else "No ImageNet weights, but the variant of"
+    notes = tuple(f"{said}: {file}, variant {file.card.variant}." for file in files)
     if takes_weights(recipe):
         return card_of_parts(recipe, files).as_dict(), notes
     if recipe.name.startswith(SMP):
@@ -119,6 +122,7 @@ def _layers(net: Net, recipe: NetRecipe) -> Iterator[Layer]:
     if isinstance(encoder, Encoder):
         names = {flat(name): name for name in expected_shapes(net.card["arch"])[0]}
         chosen = select(encoder, net.card["arch"], recipe.transfer)[1]
+        chosen = set() if recipe.control == "random" else chosen
     modules = dict(net.body.named_modules())
     for name, (channels, stride) in _output_shapes(net.body).items():
         module, inside = modules[name], name.removeprefix("encoder.body.")
@@ -133,7 +137,7 @@ def _layers(net: Net, recipe: NetRecipe) -> Iterator[Layer]:
             channels=channels,
             stride=stride,
             parameters=sum(p.numel() for p in own.values()),
-            weights="ImageNet" if taken else _drawn(module, recipe.init),
+            weights=_imagenets(recipe) if taken else _drawn(module, recipe.init),
             fixed=not any(p.requires_grad for p in own.values()),
             mode="training" if module.training else "inference",
         )
@@ -148,6 +152,10 @@ def _kind(module: nn.Module) -> str:
     size = getattr(module, "kernel_size", None)
     edges = f" {'x'.join(map(str, size))}" if isinstance(size, tuple) else ""
     return type(module).__name__ + edges
+
+
+def _imagenets(recipe: NetRecipe) -> str:
+    return "ImageNet, permuted" if recipe.control == "permuted" else "ImageNet"
 
 
 def _drawn(module: nn.Module, rule: str) -> str:
