@@ -316,6 +316,19 @@ def test_ignored_pixels_neither_flatter_nor_blame() -> None:
     assert all(math.isnan(nothing.rows[0][name]) for name in ("ece", "brier", "nll", "undecided"))
 
 
+def test_a_tissue_behind_what_is_ignored_is_cleaned_as_one(run: RunFolder, tmp_path: Path) -> None:
+    """segment cleans the whole mask: a bar that does not count parts nothing there."""
+    folder = write_labelled(tmp_path / "barred", {"x": 1}, size=64)
+    (folder / "ignore").mkdir()
+    tissue, bar = np.zeros((64, 64), bool), np.zeros((64, 64), bool)
+    tissue[20:44, 4:60], bar[:, 46:53] = True, True
+    for place, picture in (("images", ~tissue), ("masks", tissue & ~bar), ("ignore", bar)):
+        Image.fromarray(picture.astype(np.uint8) * 255).save(folder / place / "x_0000.png")
+    for cleaned in (False, True):
+        found = evaluate(answering(run), open_dataset([folder]), "all", cleaned=cleaned)
+        assert found.summary["models"]["net"]["per_image"]["dice"] == 1
+
+
 def test_temperature_of_the_run_is_applied(run: RunFolder, folder: Path) -> None:
     dataset = open_dataset([folder])
     timid = evaluate(answering(run, 1.0, temperature=0.1), dataset, "test").summary

@@ -66,11 +66,11 @@ def evaluate(
     engine = TorchEngine(run.net(), run.facts["resolved"]["precision"], choose_device().value)
     opponents = fitted_baselines(run, dataset, sets)
     sheets = [net_sheet(run.threshold, thresholds), *(Sheet(name) for name in opponents)]
-    seen = look(engine, dataset, indices, run.recipe.data.size)
+    mend = (lambda found: clean(found, run.threshold).probability) if cleaned else None
+    seen = look(engine, dataset, indices, run.recipe.data.size, mend)
     for done, (i, image, truth, probability) in enumerate(seen, 1):
         frame = dataset.frames[i]
         place = {"image": frame.image.name, "recording": frame.recording, "set": sets[i]}
-        probability = clean(probability, run.threshold).probability if cleaned else probability
         for sheet in sheets:
             found = opponents[sheet.model](image) if sheet.model in opponents else probability
             sheet.note(place, counted(dataset, i, found), truth, dataset.ignored(i))
@@ -84,13 +84,21 @@ def evaluate(
 
 
 def look(
-    engine: Engine, dataset: Dataset, indices: Sequence[int], size: int | None
+    engine: Engine,
+    dataset: Dataset,
+    indices: Sequence[int],
+    size: int | None,
+    mend: Callable[[Array], Array] | None = None,
 ) -> Iterator[tuple[int, Array, Array, Array]]:
-    """Index, image, true mask and predicted probability of frames, few at a time in memory."""
+    """Index, image, true mask and predicted probability of frames, few at a time in memory.
+
+    `mend` is done to the whole probability (H, W), before pixels that do not count become 0.
+    """
     for start in range(0, len(indices), BATCH):
         chunk = indices[start : start + BATCH]
         images, masks = zip(*map(dataset.read, chunk), strict=True)
-        found = map(partial(counted, dataset), chunk, predict(engine, images, size))
+        whole = predict(engine, images, size)
+        found = map(partial(counted, dataset), chunk, map(mend, whole) if mend else whole)
         yield from zip(chunk, images, masks, found, strict=True)
 
 
