@@ -12,7 +12,7 @@ import pytest
 
 from conftest import write_labelled
 from ehtseg.jobs import export as room
-from ehtseg.jobs.export import export
+from ehtseg.jobs.export import export, frames_of
 from ehtseg.learning.guard import Verdict
 from ehtseg.reading.dataset import open_dataset
 from ehtseg.records import UserError
@@ -110,6 +110,27 @@ def test_eight_bits_are_kept_only_where_the_guard_holds(
     assert result.frames == "4 of 8 frames of film"
     again = open_run(run.path)
     assert start(INT8, again, "cpu")(np.zeros((1, 1, 33, 20), np.float32)).shape == (1, 33, 20)
+
+
+def test_frames_are_spread_over_the_whole_recording(tmp_path: Path) -> None:
+    film = tmp_path / "film"
+    film.mkdir()
+    for i in range(100):
+        cv2.imwrite(str(film / f"{i:03d}.png"), np.full((8, 8), i, np.uint8))
+    frames, words = frames_of([film])
+    seen = [int(image[0, 0]) for image, _ in frames]
+    assert words == "64 frames of film"
+    assert (seen[0], seen[-1]) == (0, 99)
+    assert max(np.diff(seen)) == 2
+
+
+def test_eight_bits_need_a_frame_to_calibrate_and_another_to_judge(
+    run: RunFolder, film: Path
+) -> None:
+    for file in sorted(film.iterdir())[1:]:
+        file.unlink()
+    with pytest.raises(UserError, match="two frames or more"):
+        export(run, "openvino", int8=True, videos=[film])
 
 
 @pytest.mark.parametrize(

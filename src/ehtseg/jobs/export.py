@@ -63,6 +63,12 @@ def export(
     graph = onnx_graph(net) if format == "onnx" else openvino_graph(net)
     frames, words = frames_of(videos) if videos else validation_frames(run)
     name = "openvino_int8" if int8 else format
+    if int8 and len(frames) < 2:
+        raise UserError(
+            "two frames or more, to calibrate an 8-bit network and to judge it",
+            words,
+            "Name a longer recording: --frames VIDEO.",
+        )
     judging = frames[1::2] if int8 else frames
     words = f"{len(judging)} of {words}" if int8 else words
     with tempfile.TemporaryDirectory() as folder:
@@ -93,9 +99,9 @@ def frames_of(videos: Sequence[Path | str]) -> tuple[list[Shown], str]:
     paths = find_videos(videos)
     for path in paths:
         video = open_video(path)
-        step = max(1, (video.n_frames or 0) // FRAMES_OF_A_VIDEO)
-        some = islice(video.frames(), 0, step * FRAMES_OF_A_VIDEO, step)
-        frames += [(frame.image, None) for frame in some]
+        wanted = spread(range(video.n_frames or FRAMES_OF_A_VIDEO), FRAMES_OF_A_VIDEO)
+        some = islice(video.frames(), wanted[-1] + 1)
+        frames += [(frame.image, None) for i, frame in enumerate(some) if i in wanted]
     return frames, f"{len(frames)} frames of {', '.join(path.name for path in paths)}"
 
 
