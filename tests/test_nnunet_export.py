@@ -169,6 +169,13 @@ def test_names_that_nnunet_does_not_find_are_refused(
         export_nnunet(dataset, split_dataset(dataset, BLOCKS, 0), tmp_path, name=name)
 
 
+@pytest.mark.parametrize("size", [0, -5])
+def test_a_size_below_one_pixel_is_refused(dataset: Dataset, tmp_path: Path, size: int) -> None:
+    with pytest.raises(UserError, match="Correct --size"):
+        export_nnunet(dataset, split_dataset(dataset, BLOCKS, 0), tmp_path, size=size)
+    assert not list(tmp_path.iterdir())
+
+
 def test_a_folder_with_files_is_left_alone(dataset: Dataset, raw: Path) -> None:
     with pytest.raises(UserError, match="one that holds files"):
         export_nnunet(

@@ -63,10 +63,10 @@ def export_nnunet(
     `others` are tested only. Frames are shrunk to about `size` x `size` pixels (None: as they
     are). Grey frames have one channel; where any frame is in colour, all are written in colour.
 
-    Raises: UserError for a name that nnU-Net does not take, for a folder that holds
-    something, and for a split without training or validation frames.
+    Raises: UserError for a name that nnU-Net does not take, a size below one pixel, a folder that
+    holds something, and a split without training or validation frames.
     """
-    _check(split, name)
+    _check(split, name, size)
     folder = out / name
     if folder.exists() and any(folder.iterdir()):
         raise UserError(
@@ -84,12 +84,18 @@ def export_nnunet(
     return folder
 
 
-def _check(split: Split, name: str) -> None:
+def _check(split: Split, name: str, size: int | None) -> None:
     if not re.fullmatch(NAME, name):
         raise UserError(
             "a name such as Dataset501_tissue (Dataset, three digits, underscore, letters)",
             repr(name),
             "Correct --name.",
+        )
+    if size is not None and size < 1:
+        raise UserError(
+            "a size of one pixel or more",
+            str(size),
+            "Correct --size, or leave it out: the frames then stay as they are.",
         )
     if not (split.train and split.validation):
         raise UserError(
