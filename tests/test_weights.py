@@ -208,6 +208,7 @@ def test_the_folder_comes_before_the_bundled_file(
 ) -> None:
     (tmp_path / "a.safetensors").write_bytes(LITE0.read_bytes())
     (tmp_path / "broken.safetensors").write_bytes(b"no header")
+    (tmp_path / "a_link.safetensors").symlink_to("nowhere")
     monkeypatch.setenv("EHTSEG_WEIGHTS", str(tmp_path))
     assert find_weights("efficientnet_lite0").path == tmp_path / "a.safetensors"
 

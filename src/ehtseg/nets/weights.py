@@ -84,7 +84,7 @@ def _given(weights: str, download: bool) -> tuple[Path, str, HubFile | None]:
 def _in_folder(folder: Path, arch: str) -> Path | None:
     """The first file, by name, that says it is of this architecture; else one named after it;
     else the one that is pinned for it, whatever its name."""
-    files = sorted(folder.glob("*.safetensors"))
+    files = [path for path in sorted(folder.glob("*.safetensors")) if path.is_file()]
     saying = [path for path in files if _said_arch(path) == arch]
     silent = [path for path in files if _said_arch(path) is None]
     named = [path for path in silent if re.match(rf"{re.escape(arch)}([._-]|$)", path.stem)]
