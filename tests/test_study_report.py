@@ -17,6 +17,7 @@ import pytest
 
 from conftest import Cli
 from ehtseg.records import UserError
+from ehtseg.reporting import study_figures
 from ehtseg.reporting.document import Document, Line, Picture, Points, Section, Table, table
 from ehtseg.reporting.study_figures import (
     Curve,
@@ -487,6 +488,13 @@ def test_lines_over_levels_hold_each_level_in_order(tmp_path: Path) -> None:
     for marks in series.values():
         assert [mark.label for mark in marks] == list(found.study.factors["labels"])
         assert marks[3].estimate == pytest.approx(0.55)
+
+
+def test_no_line_crosses_a_level_that_was_not_run() -> None:
+    marks = [Mark(level, 0.5, 0.4, 0.6) for level in ("5", "20", "50")]
+    drawn = study_figures.lines(["5", "10", "20", "50"], {"ResNet-50": marks}, ("labels", "Dice"))
+    (course,) = (line for line in drawn.axes[0].lines if len(line.get_xdata()) == 4)
+    assert np.isnan(course.get_ydata()).tolist() == [False, True, False, False]
 
 
 def test_a_course_is_censored_where_it_never_gets_there(tmp_path: Path) -> None:

@@ -167,7 +167,7 @@ def lines(
 ) -> Figure:
     """Estimates with intervals over ordered levels, one line a series; opponents are dashed.
 
-    Each mark's label is its level; a series may leave levels out.
+    Each mark's label is its level; a series may leave levels out, and no line crosses them.
     """
     figure = Figure((WIDTH, 3.2), layout="constrained")
     axes = figure.subplots()
@@ -175,12 +175,14 @@ def lines(
     for index, (name, marks) in enumerate(series.items()):
         colour, shape = SERIES[index % len(SERIES)], SHAPES[index % len(SHAPES)]
         faint = any(mark.tone == "opponent" for mark in marks)
-        x = [levels.index(mark.label) + shift[index] for mark in marks]
-        for at, mark in zip(x, marks, strict=True):
+        y = np.full(len(levels), np.nan)
+        for mark in marks:
+            y[levels.index(mark.label)] = mark.estimate
+            at = levels.index(mark.label) + shift[index]
             axes.plot([at, at], [mark.low, mark.high], color=colour, linewidth=1)
             if np.isnan(mark.low):
                 axes.plot([at] * len(mark.singles), mark.singles, "_", color=colour, markersize=5)
-        y = [mark.estimate for mark in marks]
+        x = np.arange(len(levels)) + shift[index]
         line, ink = ("--", GREY) if faint else ("-", colour)
         axes.plot(x, y, line, marker=shape, color=ink, linewidth=1, markersize=4, label=name)
     axes.set_xticks(range(len(levels)), [_broken(level) for level in levels])
