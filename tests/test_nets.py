@@ -243,6 +243,7 @@ def _equal(first: dict[str, Tensor], second: dict[str, Tensor]) -> bool:
     [
         ({"name": "resnet5"}, "nearest are .*resnet50"),
         ({"name": "timm:resnett18"}, "nearest are .*timm:resnet18"),
+        ({"name": "unetpp:unet"}, "unet, which is a whole network"),
         ({"name": "efficientnet_lite0", "transfer": 6}, "between 0 and 5, .*got 6"),
         ({"name": "efficientnet_lite0", "freeze": 9}, "freeze between 0 and 5"),
         ({"name": "efficientnet_lite0", "transfer": ["conv_stm"]}, "nearest are conv_stem"),

@@ -160,6 +160,12 @@ def architecture(name: str) -> Architecture:
     if name in ENCODERS:
         return ENCODERS[name]
     arch = name.removeprefix("timm:")
+    if name in FROM_SCRATCH:  # as in unetpp:unet
+        raise UserError(
+            f"an ImageNet encoder ({', '.join(ENCODERS)}, timm:NAME)",
+            f"{name}, which is a whole network",
+            "Choose one of these, or --net without what stands before the colon.",
+        )
     if name == arch or not timm.is_model(arch):
         known = [f"timm:{m}" for m in timm.list_models()] if name != arch else list(ENCODERS)
         raise unknown("network", name, [*known, *FROM_SCRATCH, *FORMS])
