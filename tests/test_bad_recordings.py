@@ -95,6 +95,15 @@ def test_one_beat_is_a_contraction_without_a_rate(film: Films) -> None:
     assert "Rate and irregularity: a single beat has no interval" in found.fails
 
 
+def test_a_tissue_that_sways_does_not_beat(film: Films) -> None:
+    sway_px = 2 * np.sin(2 * np.pi * 1.1 * np.arange(160) / 20)
+    found = film(*beating(np.zeros(160), sway_px))
+    assert (found.code, found.verdict()) == (0, "cannot tell")
+    assert "the tissue moves the same way" in found.fails
+    assert found.rows("kinetics.csv") == []
+    assert film(*beating(phases(160), sway_px)).verdict() == "beating"
+
+
 def test_no_tissue_in_the_masks(film: Films) -> None:
     frames, masks = beating(phases(60))
     found = film(frames, np.zeros_like(masks))

@@ -19,6 +19,7 @@ from ehtseg.measuring.quality import Flag
 from ehtseg.measuring.shares import share_numbers, shares_of_beats, with_shares
 from ehtseg.measuring.summary import Number, summary
 from ehtseg.measuring.traces import Choice, Traces, choose_trace, stem
+from ehtseg.measuring.verdict import SWAYS, sways
 from ehtseg.recipe import MeasureRecipe
 from ehtseg.records import Array
 from ehtseg.reporting.how import how
@@ -63,7 +64,7 @@ def conclude(
     signal, meaning = as_shortening(choice, traces)
     found = find_beats(*rising(traces.time_s, signal), max_bpm=recipe.max_bpm)
     by_hand = [_in_seconds(edit, clock) for edit in edits]
-    finding = apply_edits(found, by_hand)
+    finding = _unless_swaying(apply_edits(found, by_hand), traces, choice, recipe.trace)
     flags += filter(None, [needless(found, by_hand)])
     rows = table_of_beats(finding.time_s, finding.x, finding.beats, meaning)
     sure = finding.verdict == "beating"
@@ -82,6 +83,19 @@ def conclude(
         (*flags, *_flags_of_beats(finding, rows)),
         course_of(finding, rows, events) if clock.is_known else Course(),
     )
+
+
+def _unless_swaying(
+    finding: BeatFinding, traces: Traces, choice: Choice, wanted: str | None
+) -> BeatFinding:
+    """The finding; in doubt where it rests on displacement for want of better, and that is sway."""
+    kind, unit = stem(choice.name), choice.name.rpartition("_")[2]
+    if finding.verdict != "beating" or kind != "displacement" or wanted == kind:
+        return finding
+    shift_x_T, shift_y_T = (traces.columns[f"shift_{axis}_{unit}"] for axis in "xy")
+    if not sways(traces.columns[choice.name], shift_x_T, shift_y_T, traces.time_s):
+        return finding
+    return replace(finding, verdict="cannot tell", reasons=(SWAYS,))
 
 
 def rising(time_s: Array, x: Array) -> tuple[Array, Array]:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import Literal
 
 import numpy as np
 
 from ehtseg.measuring.beat import Beat, filmed_s
-from ehtseg.measuring.levels import frame_interval_s
+from ehtseg.measuring.levels import frame_interval_s, swing, without_slow_line
 from ehtseg.records import Array
 
 SURE, DOUBTFUL = 5.0, 3.5  # amplitude in noise levels: beating from SURE on, not below DOUBTFUL
@@ -18,6 +19,12 @@ FEWEST_FRAMES_PER_BEAT = 4.0  # a faster rhythm would be seen at a false rate
 REPEATS = 0.5  # autocorrelation of a trace that repeats itself
 FEW = 4  # of fewer beats it is hard to say that they are alike
 AGREED = 0.1  # largest difference between the median interval and the period of the whole trace
+SHARED = 0.9  # of the mean way of all points that their middle moves: they all move alike
+SWAYS = (
+    "all of the tissue moves the same way and shortens by no more than noise, as where it sways or "
+    "the stage shakes; if it is known to contract between fixed ends, read its displacement: --set "
+    "measure.trace=displacement"
+)
 
 Verdict = Literal["beating", "not beating", "cannot tell"]
 
@@ -74,3 +81,12 @@ def without_beats(
         short = f"{duration_s:.1f} s may be shorter than the time between two beats"
         return "cannot tell", (reason, short)
     return "not beating", (reason,)
+
+
+def sways(way_T: Array, shift_x_T: Array, shift_y_T: Array, time_s: Array) -> bool:
+    """Whether a region moves as one: its middle moves at least as far as its points do on average.
+
+    `way_T` (T,) is that average, never negative: one swing to either side looks like two beats.
+    """
+    way, x, y = (swing(without_slow_line(one, time_s)) for one in (way_T, shift_x_T, shift_y_T))
+    return math.hypot(x, y) >= SHARED * way
