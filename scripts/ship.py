@@ -153,7 +153,10 @@ def size_of(weights: Path) -> str:
 def card(run: RunFolder, facts: dict[str, Any], said: list[str], scores: str) -> str:
     """The model card in Markdown."""
     recipe = run.recipe
-    validation = ", ".join(f"{key} {value:.4f}" for key, value in facts["validation"].items())
+    validation = ", ".join(
+        f"{key} {'unknown' if value is None else format(value, '.4f')}"
+        for key, value in facts["validation"].items()
+    )
     return f"""# {facts["name"]}: the model that ships with ehtseg
 
 Finds engineered heart tissue in transmitted-light video. **Research use only**: not for diagnosis.

@@ -27,7 +27,7 @@ from ehtseg.learning.batches import (
 from ehtseg.learning.evaluate import counted
 from ehtseg.learning.history import draw_history
 from ehtseg.learning.optimiser import learning_rate, make_optimiser
-from ehtseg.learning.train import ONE_SIDED, threshold_source, train
+from ehtseg.learning.train import NO_EARLY_STOP, ONE_SIDED, threshold_source, train
 from ehtseg.reading.dataset import Dataset, open_dataset
 from ehtseg.reading.splits import all_train, split_dataset
 from ehtseg.recipe import DataRecipe, FitRecipe, Recipe, make_recipe
@@ -337,9 +337,28 @@ def test_without_validation_the_threshold_is_that_of_the_start(
     assert (run.threshold, run.facts["temperature"]) == (0.37, None)
     assert threshold_source(run) == "that of first, where the training started"
     assert threshold_source(finished) == "chosen on validation"
-    alone = train(dataset, with_fit(epochs=1), tmp_path / "c", split=all_train(dataset))
+    said: list[str] = []
+    recipe = with_fit(epochs=2, early_stop_epochs=1)
+    alone = train(dataset, recipe, tmp_path / "c", split=all_train(dataset), tell=said.append)
+    assert alone.facts["epochs_done"] == 2
+    assert NO_EARLY_STOP in said
+    assert "NaN" not in (alone.path / "run.json").read_text()
     assert alone.threshold == 0.5
     assert ONE_SIDED not in alone.facts["notes"]
+
+
+def test_a_start_of_another_network_is_told_as_such(
+    dataset: Dataset, finished: RunFolder, tmp_path: Path
+) -> None:
+    for start, net in ((str(finished.path), "unext_s"), ("shipped", "unet")):
+        changes = {"net": {"name": net, "dropout": 0}, "fit": {"start": start}}
+        recipe = make_recipe(TINY.model_dump(), changes)
+        with pytest.raises(UserError, match=f"the network of fit.start .*got --net {net}"):
+            train(dataset, recipe, tmp_path / "f")
+    start = str(finished.path)
+    wider = make_recipe(TINY.model_dump(), {"net": {"width": 6}, "fit": {"start": start}})
+    with pytest.raises(UserError, match="another architecture"):
+        train(dataset, wider, tmp_path / "f")
 
 
 def test_what_a_recipe_may_say_can_be_trained(dataset: Dataset, tmp_path: Path) -> None:

@@ -30,6 +30,7 @@ ONE_SIDED = (
     "The validation frames show no tissue, or nothing else: no threshold and no temperature can be "
     "chosen on them."
 )
+NO_EARLY_STOP = "Without validation frames nothing stops early: all epochs are trained."
 
 
 def train(
@@ -59,7 +60,8 @@ def train(
     that holds another training, a loss that is no longer finite, or too little memory.
     """
     split = split or split_dataset(dataset, recipe.data, recipe.fit.seed)
-    told = (*split.report, *split.warnings, *_one_sided(dataset, split), *_from_random(recipe))
+    told = [*split.report, *split.warnings, *_one_sided(dataset, split), *_from_random(recipe)]
+    told += [NO_EARLY_STOP] * bool(recipe.fit.early_stop_epochs and not split.validation)
     for line in told:
         tell(line)
     run = _begin(dataset, recipe, split, out, tell)
@@ -91,7 +93,17 @@ def started(recipe: Recipe) -> tuple[Net, dict[str, str]]:
     Raises: UserError where the run cannot be used or has another network.
     """
     start = chosen_run(recipe.fit.start)
-    net = start.net(recipe.net)
+    ours, theirs = recipe.net.name, start.recipe.net.name
+    try:
+        net = start.net(recipe.net)
+    except UserError as error:
+        if ours == theirs:
+            raise
+        raise UserError(
+            f"--net {theirs}, the network of fit.start ({start.name})",
+            f"--net {ours}",
+            f"Give --net {theirs}, or leave fit.start out.",
+        ) from error
     weights = start.weights_file
     return net, {"run": start.name, "weights": weights.name, "weights_sha256": sha256_of(weights)}
 
@@ -235,7 +247,7 @@ def _finish(training: Training, run: RunFolder, memory: Memory, judged: bool) ->
         "guard": guard(training.net, frames, size, threshold) if judged else {},
         "temperature": fit_temperature(pixels) if can_choose else None,
         "notes": run.facts["notes"] + [ONE_SIDED] * bool(scored.images and not can_choose),
-        "validation": {k: row[k] for k in ("val_dice", "val_iou")},
+        "validation": {k: row[k] if scored.images else None for k in ("val_dice", "val_iou")},
         "files": {
             f"{name}.safetensors": sha256_of(run.path / f"{name}.safetensors")
             for name in ("last", "best")
