@@ -167,6 +167,13 @@ def test_files_of_one_name_are_told_apart_by_their_folders(tmp_path: Path) -> No
         lines_of(path, sources)
 
 
+def test_an_umlaut_is_one_however_it_is_stored(tmp_path: Path) -> None:
+    (tmp_path / "Mu\u0308ller.tif").touch()  # as macOS may store it
+    (tmp_path / "m.csv").write_text(HEADER + "M\u00fcller.tif,A1,,,,,,\n", encoding="utf-8")
+    (source,) = tmp_path.glob("*.tif")
+    assert [file for _, file in lines_of(tmp_path / "m.csv", [source])] == [source]
+
+
 def test_one_spelling_and_one_unit_a_drug(tmp_path: Path) -> None:
     path = tmp_path / "m.csv"
     path.write_text(HEADER + "a,A1,Iso,300,nM,,,\nb,A1,iso,1,uM,,,\n")

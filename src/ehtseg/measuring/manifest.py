@@ -6,6 +6,7 @@ import csv
 import difflib
 import io
 import re
+import unicodedata
 from collections.abc import Collection, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -152,8 +153,13 @@ def meant(file: str, files: Collection[str]) -> list[str]:
     >>> meant("A1/film.avi", ["/data/A1/film.avi", "/data/A2/film.avi"])
     ['/data/A1/film.avi']
     """
-    parts = Path(file).parts
-    return [one for one in files if Path(one).parts[-len(parts) :] == parts]
+    parts = _composed(file)
+    return [one for one in files if _composed(one)[-len(parts) :] == parts]
+
+
+def _composed(path: str) -> tuple[str, ...]:
+    """The parts of a path; macOS may store an ü as u and its dots, which look the same."""
+    return Path(unicodedata.normalize("NFC", path)).parts
 
 
 def _rows(path: Path) -> tuple[list[tuple[int, dict[str, str]]], set[str]]:
