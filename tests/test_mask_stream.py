@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import shutil
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 
+from ehtseg.jobs.analyse import analyse
 from ehtseg.reading.mask_stream import open_masks, paired
 from ehtseg.reading.video import open_video
 from ehtseg.records import UserError
-from heartbeats import write_recording
+from heartbeats import beating, phases, write_recording
 from recordings import number_of, numbered, write_video
+from test_analyse import QUIET
 
 
 def recording(folder: Path, frames: int, masks: int) -> tuple[Path, Path]:
@@ -72,3 +75,19 @@ def test_a_video_of_masks_counts_as_masks(tmp_path: Path) -> None:
     masks = write_video(tmp_path / "masks.avi", hard)
     found = [bool(mask.all()) for _, mask in paired(open_video(film), open_masks(masks))]
     assert found == [False, True, False, True, False]
+
+
+def test_recordings_of_one_name_never_share_their_masks(tmp_path: Path) -> None:
+    frames, masks = beating(phases(30))
+    sources = [write_recording(tmp_path / day, "film", frames, masks) for day in ("mon", "tue")]
+    place = tmp_path / "masks"
+    place.mkdir()
+    shutil.copy(tmp_path / "mon" / "masks" / "film.tif", place / "film.tif")
+    results = analyse(sources, tmp_path / "out", masks=place, recipe=QUIET)
+    assert [one.status for one in results] == ["failed", "failed"]
+    assert "mon_film" in results[0].reason
+    for day in ("mon", "tue"):  # as `segment` calls their folders
+        (place / f"{day}_film").mkdir()
+        shutil.copy(place / "film.tif", place / f"{day}_film" / "masks.tif")
+    results = analyse(sources, tmp_path / "out", masks=place, recipe=QUIET)
+    assert [one.status for one in results] == ["done", "done"]

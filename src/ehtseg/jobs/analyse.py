@@ -63,7 +63,7 @@ def analyse(
     """
     sources, unread = find_sources(videos)
     failed = [AnalyseResult(one.source, "failed", reason=one.reason) for one in unread]
-    sight = _sight(run, masks, recipe, len(sources) == 1)
+    sight = _sight(run, masks, recipe, sources)
     told = facts or Facts()
     lines = lines_of(told.manifest, sources, Path(out)) if told.manifest else ()
     analyst = Analyst(sight, _measure((recipe or Recipe()).measure, bool(lines)))
@@ -97,7 +97,10 @@ def _plate(
 
 
 def _sight(
-    run: RunFolder | Path | str | None, masks: Path | str | None, recipe: Recipe | None, alone: bool
+    run: RunFolder | Path | str | None,
+    masks: Path | str | None,
+    recipe: Recipe | None,
+    sources: Sequence[Path],
 ) -> Sight:
     if masks is not None:
         if run is not None:
@@ -109,7 +112,7 @@ def _sight(
         chosen = recipe.segment.threshold if recipe else None
         threshold = 0.5 if chosen is None else chosen
         settings = {"ehtseg": machine_facts()["ehtseg"], "threshold": threshold}
-        return by_masks(Path(masks), settings, alone, threshold)
+        return by_masks(Path(masks), settings, sources, threshold)
     opened = chosen_run(run)
     choices = (recipe or opened.recipe).segment
     return by_network(decide_means(opened, choices, None, None))

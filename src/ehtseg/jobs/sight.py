@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass, replace
@@ -10,8 +11,9 @@ from typing import Any
 
 import numpy as np
 
+from ehtseg.jobs.naming import unique_names
 from ehtseg.jobs.results import Means, steady_notes
-from ehtseg.reading.mask_stream import masks_of, open_masks, paired
+from ehtseg.reading.mask_stream import masks_of, name_of, open_masks, paired
 from ehtseg.reading.video import Video
 from ehtseg.records import Array, Frame
 from ehtseg.seeing.clean import Cleaned, Tidied, clean
@@ -119,13 +121,24 @@ def _counted(looks: Generator[tuple[Frame, Cleaned], None, None], tidied: Tidied
             yield frame, cleaned.probability
 
 
-def by_masks(place: Path, settings: dict[str, Any], alone: bool, threshold: float) -> Sight:
-    """Tissue is what given masks mark; see `masks_of` for where they are looked for."""
+def by_masks(
+    place: Path, settings: dict[str, Any], sources: Sequence[Path], threshold: float
+) -> Sight:
+    """Tissue is what given masks mark; see `masks_of` for where they are looked for.
+
+    Where several recordings have one name, their masks are called as `segment` calls their folders.
+    """
+    usual = Counter(map(name_of, sources))
+    told_apart = zip(sources, unique_names(sources), strict=True)
+    names = {source: name for source, name in told_apart if usual[name_of(source)] > 1}
+
+    def found(source: Path) -> Path:
+        return masks_of(source, place, len(sources) == 1, names.get(source, ""))
 
     def look_at(video: Video) -> Seen:
-        masks = open_masks(masks_of(video.path, place, alone))
+        masks = open_masks(found(video.path))
         words = f"one mask for all frames, {masks.path}" if masks.is_single else str(masks.path)
         one_mask = masks.is_single and video.n_frames != 1
         return Seen(lambda _: paired(video, masks), words, (masks.path,), one_mask)
 
-    return Sight(settings, threshold, look_at, lambda source: masks_of(source, place, alone))
+    return Sight(settings, threshold, look_at, found)

@@ -88,16 +88,21 @@ def open_masks(path: Path) -> MaskStream:
     return MaskStream(path, raw.height, raw.width, raw.n_frames, raw)
 
 
-def masks_of(source: Path, place: Path, alone: bool = True) -> Path:
+def name_of(source: Path) -> str:
+    """What the masks of a recording are called."""
+    return source.resolve().name if source.is_dir() else source.stem
+
+
+def masks_of(source: Path, place: Path, alone: bool = True, name: str = "") -> Path:
     """Where at or below `place` the masks of a recording stand.
 
-    What is called as the recording comes first; what has no name of its own (masks.tif, masks/,
-    or the images of the folder itself) and a file of another name count only where the recording
-    is `alone`.
+    What is called as the recording (`name`, else `name_of`) comes first; what has no name of its
+    own (masks.tif, masks/, or the images of the folder itself) and a file of another name count
+    only where the recording is `alone`.
 
     Raises: UserError where nothing fits.
     """
-    name = source.resolve().name if source.is_dir() else source.stem
+    name = name or name_of(source)
     own = [place / name / "masks.tif", place / name / "masks", place / name]
     own += [place / f"{name}{suffix}" for suffix in sorted(TIFF_SUFFIXES)]
     nameless = [place, place / "masks.tif", place / "masks"]
