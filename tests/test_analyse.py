@@ -197,6 +197,8 @@ def test_without_a_frame_rate_times_are_in_frames(tmp_path: Path) -> None:
     intervals = np.diff([float(beat["t50_frames"]) for beat in beats])
     assert intervals == pytest.approx(PERIOD, abs=0.4)
     assert "time_s" not in rows(tmp_path / "out" / "film" / "frames.csv")[0]
+    names = [row["parameter"] for row in rows(tmp_path / "out" / "film" / "kinetics.csv")]
+    assert sorted(set(names)) == sorted(names), "each stands there once"
     assert "the frame rate is unknown" in said(result, "cannot_be_concluded")
     assert "Effects of events" in said(result, "cannot_be_concluded")
 

@@ -31,7 +31,8 @@ SHARES: dict[str, Literal["fs_pct", "fac_pct"]] = {
     "extent": "fs_pct",
     "area": "fac_pct",
 }
-NEED_SECONDS = ("_fridericia_ms", "capture_ratio")  # mean nothing in frames
+# Without a frame rate these mean nothing, or (upstroke_frames) what upstroke_ms is told as.
+NEED_SECONDS = ("_fridericia_ms", "capture_ratio", "upstroke_frames")
 
 
 @dataclass(frozen=True, slots=True, eq=False)

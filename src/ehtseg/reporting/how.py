@@ -4,7 +4,7 @@ from __future__ import annotations
 
 HOW = {  # by the beginning of a column's name; the longest that fits counts
     "rr": "from the 50 % upstroke of the accepted beat before",
-    "beat_rate": "60 s / median interval",
+    "beat_rate": "60 s (no frame rate: 1000 frames) / median interval",
     "amplitude": "peak above the relaxed level before the beat",
     "fs_pct": "shortening / relaxed length",
     "fac_pct": "loss of area / relaxed area",
@@ -22,8 +22,8 @@ HOW = {  # by the beginning of a column's name; the longest that fits counts
     "cd50_fridericia": "cd50 / cube root of the interval in s",
     "cd90_fridericia": "cd90 / cube root of the interval in s",
     "tau": "decay constant of an exponential from 80 to 10 % of the amplitude",
-    "vmax_contraction": "steepest rise, slope of parabolas over 100 ms",
-    "vmax_relaxation": "steepest fall, slope of parabolas over 100 ms",
+    "vmax_contraction": "steepest rise, slope of parabolas over 100 ms (no frame rate: 3 frames)",
+    "vmax_relaxation": "steepest fall, slope of parabolas over 100 ms (no frame rate: 3 frames)",
     "vmax_gap": "steepest rise to steepest fall",
     "force": "half of the posts' shortening above rest x stiffness",
     "sdnn": "standard deviation of the intervals",
