@@ -11,6 +11,7 @@ import pytest
 import tifffile
 from PIL import Image
 
+import ehtseg.reading.video as video_room
 from conftest import shared
 from ehtseg.jobs.segment import find_sources
 from ehtseg.reading.video import Video, find_videos, open_video
@@ -317,6 +318,20 @@ def test_a_folder_of_stacks_stays_one_whichever_of_them_is_broken(tmp_path: Path
         tifffile.imwrite(tmp_path / name, STACK)
     (tmp_path / "a.tif").touch()
     assert [path.name for path in find_videos([tmp_path])] == ["a.tif", "b.tif", "c.tif"]
+
+
+def test_of_a_folder_of_images_two_are_opened(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for index in range(9):
+        tifffile.imwrite(tmp_path / f"frame_{index}.tif", np.zeros((8, 8), np.uint8))
+    opened: list[str] = []
+    count = video_room.count_frames
+    monkeypatch.setattr(
+        video_room, "count_frames", lambda path: opened.append(path.name) or count(path)
+    )
+    assert find_videos([tmp_path]) == [tmp_path]
+    assert opened == ["frame_0.tif", "frame_8.tif"]
 
 
 def test_a_single_image_beside_stacks_is_asked_about(tmp_path: Path) -> None:

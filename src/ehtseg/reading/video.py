@@ -217,13 +217,10 @@ def _is_file_of_frames(path: Path) -> bool:
 
 def _in_folder(folder: Path) -> list[Path]:
     tiffs = with_suffix(folder, TIFF_SUFFIXES)
-    counts = {path: count_frames(path) for path in each_once(tiffs)}
-    singles = {path for path, frames in counts.items() if frames == 1}
-    is_of_stacks = any(frames > 1 for frames in counts.values())  # beside which a broken one is one
-    stacks = [path for path in counts if path not in singles] if is_of_stacks else []
+    stacks, singles = _parted(tiffs)
     videos = natural_order([*with_suffix(folder, FORMATS), *stacks])
-    others = set(tiffs) - singles if is_of_stacks else set()
-    images = [path for path in image_files(folder) if path not in others]
+    known = set(tiffs)
+    images = singles + [path for path in image_files(folder) if path not in known]
     if videos and images:
         raise UserError(
             f"either videos or the images of one recording in {folder}",
@@ -234,6 +231,20 @@ def _in_folder(folder: Path) -> list[Path]:
         expected = f"videos or images in the folder {folder}"
         raise UserError(expected, "none", f"Name a folder that holds some: {SUPPORTED}.")
     return videos or [folder]
+
+
+def _parted(tiffs: list[Path]) -> tuple[list[Path], list[Path]]:
+    """The stacks among the TIFFs of a folder, with broken ones beside them, and single images.
+
+    A recording may be a hundred thousand images: the first and the last tell whether it is.
+    """
+    if all(count_frames(path) == 1 for path in (*tiffs[:1], *tiffs[-1:])):
+        return [], tiffs
+    counts = {path: count_frames(path) for path in each_once(tiffs)}
+    if max(counts.values()) <= 1:
+        return [], tiffs
+    singles = [path for path, frames in counts.items() if frames == 1]
+    return [path for path in counts if path not in singles], singles
 
 
 def _sampled(raw: Raw, progress: Progress | None) -> list[Array]:
