@@ -454,7 +454,10 @@ def test_the_cost_is_measured_and_added_up(
         TINY, at={"cpu": {**TINY.at["cpu"], "fit": {"images_per_epoch": 8, "epochs": 40}}}
     )
     work = look_at(Order(longer, "cpu", data, tmp_path / "x"))
-    seconds = predict(work, Crew(), pytest.fail)
+    told, ticks = list[str](), list[tuple[int, int]]()
+    seconds = predict(work, Crew(), told.append, lambda done, total: ticks.append((done, total)))
+    assert told == ["Kinds of training to be timed first, to say how long it will take: 1."]
+    assert ticks == [(1, 1)]
     assert len(seconds) == 4
     assert all(each > 0 for each in seconds.values())
     assert len(set(seconds.values())) == 1, "two losses are one kind of network"

@@ -50,7 +50,8 @@ def study(
     )
     crew = Crew(workers_of(workers, scheduler), scheduler)
     work = look_at(order)
-    seconds = predict(work, crew, say)
+    with bar("kinds of training timed") as tick:
+        seconds = predict(work, crew, say, tick)
     total_s = predicted_s(work, seconds, crew)
     show_plan(work, seconds, crew.workers, total_s)
     if plan:

@@ -176,14 +176,19 @@ def check_identity(out: Path, facts: dict[str, Any]) -> None:
             )
 
 
-def predict(work: Work, crew: Crew, tell: Tell) -> dict[str, float]:
+def predict(
+    work: Work, crew: Crew, tell: Tell, tick: Tick = lambda _done, _total: None
+) -> dict[str, float]:
     """Seconds that each run that is left will take, by key; measured on the machine that works.
 
     Empty where the study is so short that measuring would not pay.
     """
     tasks = [work.task(entry) for entry in to_measure(work.left)]
     costs: dict[str, Cost] = {}
-    for ended in perform(tasks, measure, crew):
+    if tasks:
+        tell(f"Kinds of training to be timed first, to say how long it will take: {len(tasks)}.")
+    for done, ended in enumerate(perform(tasks, measure, crew), 1):
+        tick(done, len(tasks))
         run = ended.task.entry.run
         if ended.result is None:
             tell(f"{run.label} could not be timed. {reason_of(ended.error, work.order)}")
