@@ -235,17 +235,6 @@ def test_ends_of_hard_masks_that_jump_by_pixels_are_not_taken_for_quiet():
             assert soft.jitter[name] < hard.jitter[name]
 
 
-def test_areas_of_hard_masks_round_with_each_pixel_of_the_outline():
-    """The area of a tissue at rest stands still too, and then jumps."""
-    area = np.round(5e4 - 200 * twitching())
-    columns = {"area_px": area, "perimeter_px": np.full(900, 1200.0)}
-    hard = traces.as_traces(TIME_S, columns, 2.0)
-    assert hard.jitter["area_mm2"] == pytest.approx(10 * 4e-6)
-    assert traces.as_traces(TIME_S, {"area_px": area}, 2.0).jitter["area_mm2"] < 10 * 4e-6
-    unseen = columns | {"perimeter_px": np.full(900, np.nan)}
-    assert traces.as_traces(TIME_S, unseen, 2.0).jitter["area_mm2"] < 10 * 4e-6
-
-
 def test_a_better_trace_that_is_no_size_is_not_called_worse_or_chosen():
     rng = np.random.default_rng(5)
     x, quiet = twitching(), rng.normal(0, 0.05, 900)

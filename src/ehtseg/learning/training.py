@@ -131,7 +131,7 @@ def _check_finite(what: str, value: float, step: int) -> None:
         raise UserError(
             f"a finite {what}",
             f"{value} at step {step + 1}",
-            "Lower the learning rate (such as --set fit.lr=0.0001), or set fit.clip_norm. "
+            "Lower the learning rate (such as --set fit.lr=0.0001), or set a lower fit.clip_norm. "
             "The last whole epoch is kept.",
         )
 

@@ -172,11 +172,10 @@ def rounding(values_T: Array) -> float:
 
 
 def least_jitter_px(columns: Mapping[str, Array]) -> dict[str, float]:
-    """SD (px, area px²) that traces cannot go below where masks are hard: ends are whole pixels.
+    """SD (px) that lengths cannot go below where masks are hard: each end is a whole pixel.
 
     Hard masks are known by areas of whole pixels. Such an end stands still and then jumps, which
-    `jitter` does not see where the tissue rests in most frames. Each end rounds by 1 / sqrt(12),
-    and so does, for the area, each pixel along the outline, taken to be independent.
+    `jitter` does not see where the tissue rests in most frames. Each end rounds by 1 / sqrt(12).
     Source: Bennett, Bell System Technical Journal 27:446 (1948).
 
     >>> least_jitter_px({"area_px": np.array([7.5]), "extent_px": np.array([4.2])})
@@ -186,11 +185,7 @@ def least_jitter_px(columns: Mapping[str, Array]) -> dict[str, float]:
     area = area[np.isfinite(area)]
     if not len(area) or np.any(area != np.round(area)):
         return {}
-    ends: dict[str, float] = dict(ENDS)
-    outline = columns.get("perimeter_px", np.full(1, np.nan))
-    if np.any(np.isfinite(outline)):
-        ends["area_px"] = float(np.nanmedian(outline))
-    return {name: math.sqrt(count / 12) for name, count in ends.items() if name in columns}
+    return {name: math.sqrt(ends / 12) for name, ends in ENDS.items() if name in columns}
 
 
 def stem(name: str) -> str:

@@ -177,8 +177,8 @@ def lines(
         faint = any(mark.tone == "opponent" for mark in marks)
         y = np.full(len(levels), np.nan)
         for mark in marks:
-            y[levels.index(mark.label)] = mark.estimate
-            at = levels.index(mark.label) + shift[index]
+            level = levels.index(mark.label)
+            y[level], at = mark.estimate, level + shift[index]
             axes.plot([at, at], [mark.low, mark.high], color=colour, linewidth=1)
             if np.isnan(mark.low):
                 axes.plot([at] * len(mark.singles), mark.singles, "_", color=colour, markersize=5)
