@@ -294,6 +294,19 @@ def test_a_gradient_that_is_not_finite_names_the_cure(
         train(dataset, TINY, tmp_path / "f")
 
 
+def test_batch_norm_of_one_value_names_the_cure(dataset: Dataset, tmp_path: Path) -> None:
+    """32 px, halved five times, is one pixel; the ninth frame is a batch by itself."""
+    recipe = make_recipe(
+        {
+            "data": {"split": "blocks", "guard_frames": 0, "size": 32},
+            "net": {"name": "unet", "width": 2, "depth": 5, "norm": "batch"},
+            "fit": {"epochs": 1, "images_per_epoch": 9, "batch": 8, "precision": "fp32"},
+        }
+    )
+    with pytest.raises(UserError, match=r"more than one value a channel.*1 x 1 px.*--batch"):
+        train(dataset, recipe, tmp_path / "run")
+
+
 @pytest.mark.parametrize("value", [0, 255])
 def test_validation_frames_of_one_kind_end_a_training_without_a_temperature(
     value: int, tmp_path: Path

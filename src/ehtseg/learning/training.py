@@ -6,6 +6,7 @@ import logging
 import math
 import time
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 import torch
@@ -89,7 +90,8 @@ class Training:
         whole = 0.0
         for images, masks, ignored in batches:
             images = images.to(self.fabric.device, memory_format=torch.channels_last)
-            outputs = self.model(images)
+            with _batch_norm_watched():
+                outputs = self.model(images)
             loss = sum_over_outputs(
                 self.loss,
                 outputs,
@@ -124,6 +126,21 @@ class Training:
     def engine(self) -> Engine:
         """The network as it is now, ready to be run."""
         return TorchEngine(self.net, self.resolved["precision"], self.resolved["device"])
+
+
+@contextmanager
+def _batch_norm_watched() -> Iterator[None]:
+    try:
+        yield
+    except ValueError as error:
+        if "more than 1 value per channel" not in str(error):  # in the words of torch
+            raise
+        raise UserError(
+            "more than one value a channel in every batch, for batch norm to learn from",
+            "a batch of one frame that is 1 x 1 px at the bottom of the network",
+            "Choose a larger data.size (--size), or a fit.batch (--batch) that leaves no single "
+            "frame over at the end of an epoch.",
+        ) from error
 
 
 def _check_finite(what: str, value: float, step: int) -> None:
