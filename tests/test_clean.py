@@ -12,7 +12,16 @@ from hypothesis.extra import numpy as arrays
 from scipy import ndimage
 
 from ehtseg.records import Array, Frame
-from ehtseg.seeing.clean import GAP, MAX_HOLE, MIN_TISSUE, as_it_is, clean, is_solid
+from ehtseg.seeing.clean import (
+    GAP,
+    MAX_HOLE,
+    MIN_TISSUE,
+    Cleaned,
+    Tidied,
+    as_it_is,
+    clean,
+    is_solid,
+)
 from ehtseg.seeing.steady import steadied, weights
 
 SIDE = 100
@@ -113,6 +122,12 @@ def test_a_speck_inside_a_hole_goes_with_the_hole() -> None:
     cleaned = clean(picture, 0.5)
     assert (cleaned.filled_px, cleaned.dropped_px) == (96, 0)
     assert (cleaned.probability[40:50, 20:30] == 1).all()
+
+
+def test_notes_after_an_interruption_say_which_frames_they_count() -> None:
+    tidied = Tidied(passed=300)
+    tidied.add(Cleaned(haze(), haze(), filled_px=5))
+    assert "1 of 1 frames after the interruption" in " ".join(tidied.notes())
 
 
 def test_raw_masks_are_left_but_tissues_are_counted() -> None:

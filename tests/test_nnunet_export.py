@@ -176,6 +176,20 @@ def test_a_size_below_one_pixel_is_refused(dataset: Dataset, tmp_path: Path, siz
     assert not list(tmp_path.iterdir())
 
 
+def test_what_is_interrupted_leaves_nothing_and_can_be_done_again(
+    dataset: Dataset, tmp_path: Path
+) -> None:
+    def stop(done: int, _: int) -> None:
+        if done == 3:
+            raise KeyboardInterrupt
+
+    split = split_dataset(dataset, BLOCKS, 0)
+    with pytest.raises(KeyboardInterrupt):
+        export_nnunet(dataset, split, tmp_path, size=32, progress=stop)
+    assert stems(tmp_path) == []
+    assert (export_nnunet(dataset, split, tmp_path, size=32) / "dataset.json").is_file()
+
+
 def test_a_folder_with_files_is_left_alone(dataset: Dataset, raw: Path) -> None:
     with pytest.raises(UserError, match="one that holds files"):
         export_nnunet(

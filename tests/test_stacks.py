@@ -11,10 +11,11 @@ import pytest
 import tifffile
 from PIL import Image
 
-import ehtseg.reading.video as video_room
+import ehtseg.reading.finding as finding_room
 from conftest import shared
 from ehtseg.jobs.segment import find_sources
-from ehtseg.reading.video import Video, find_videos, open_video
+from ehtseg.reading.finding import find_videos
+from ehtseg.reading.video import Video, open_video
 from ehtseg.records import UserError
 from recordings import cut_off, number_of, numbered
 
@@ -326,9 +327,9 @@ def test_of_a_folder_of_images_two_are_opened(
     for index in range(9):
         tifffile.imwrite(tmp_path / f"frame_{index}.tif", np.zeros((8, 8), np.uint8))
     opened: list[str] = []
-    count = video_room.count_frames
+    count = finding_room.count_frames
     monkeypatch.setattr(
-        video_room, "count_frames", lambda path: opened.append(path.name) or count(path)
+        finding_room, "count_frames", lambda path: opened.append(path.name) or count(path)
     )
     assert find_videos([tmp_path]) == [tmp_path]
     assert opened == ["frame_0.tif", "frame_8.tif"]

@@ -17,7 +17,8 @@ from PIL import Image
 
 from conftest import shared
 from ehtseg.reading.calibration import Claim, decide_fps, decide_um_per_px, describe_times
-from ehtseg.reading.video import find_videos, open_video
+from ehtseg.reading.finding import find_videos
+from ehtseg.reading.video import open_video
 from ehtseg.records import UserError
 from recordings import cut_off, number_of, numbered, write_video
 

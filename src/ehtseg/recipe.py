@@ -5,6 +5,7 @@ from __future__ import annotations
 import difflib
 import hashlib
 import json
+from collections.abc import Collection
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -234,10 +235,10 @@ def profile_decisions(name: str) -> dict[str, Any]:
     return PROFILES[name]
 
 
-def setting(text: str) -> dict[str, Any]:
+def setting(text: str, sections: Collection[str] = ()) -> dict[str, Any]:
     """One decision written as section.key=value, with the value in YAML.
 
-    Raises: UserError where it is not written so.
+    Raises: UserError where it is not written so, or its section is none of `sections` (if any).
 
     >>> setting("fit.lr=0.001")
     {'fit': {'lr': 0.001}}
@@ -246,6 +247,9 @@ def setting(text: str) -> dict[str, Any]:
     section, dot, key = where.strip().partition(".")
     if not (sign and dot):
         raise UserError("a decision as section.key=value", f"{text!r}", "Write: fit.lr=0.001")
+    if sections and section in Recipe.model_fields and section not in sections:
+        used = " and ".join(f"{name}.*" for name in sections)
+        raise UserError(f"a decision that is used here ({used})", f"{text!r}", "Leave it out.")
     try:
         return {section: {key: yaml.safe_load(value)}}
     except yaml.YAMLError as error:

@@ -25,7 +25,7 @@ def frames(
     """Pick frames worth labelling: spread over the motion; with a model, the doubtful ones."""
     from ehtseg.doors.show import bar, say
     from ehtseg.jobs.frames import pick_frames
-    from ehtseg.reading.video import find_videos
+    from ehtseg.reading.finding import find_videos
 
     run = None
     if model is not None:

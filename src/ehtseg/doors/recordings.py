@@ -89,8 +89,12 @@ def analyse(
     from ehtseg.measuring.events import read_event
     from ehtseg.measuring.force import read_post
     from ehtseg.recipe import make_recipe, read_recipe, setting
+    from ehtseg.records import UserError
     from ehtseg.seeing.shipped import chosen_run
 
+    if raw_masks and masks:
+        cure = "Leave --raw-masks out: given masks are taken as they are."
+        raise UserError("--raw-masks with a model", "--masks", cure)
     run = chosen_run(model) if model or not masks else None
     if run:
         say(f"Segmenting with {run.words}.")
@@ -98,7 +102,7 @@ def analyse(
         run.recipe.model_dump() if run else {},
         read_recipe(recipe) if recipe else {},
         {"segment": {"clean": False}} if raw_masks else {},
-        *(setting(text) for text in settings or []),
+        *(setting(text, ("segment", "measure")) for text in settings or []),
     )
     facts = Facts(
         fps,

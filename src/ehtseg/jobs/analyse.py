@@ -10,11 +10,18 @@ from typing import Any, Literal
 
 from ehtseg.jobs.analysis import Analyst, edits_of, write_analysis
 from ehtseg.jobs.joining import Lines, lines_of, recordings_of
-from ehtseg.jobs.places import ANALYST, is_same, output_folders, read_record, results_in
+from ehtseg.jobs.places import (
+    ANALYST,
+    gone_if_empty,
+    is_same,
+    output_folders,
+    read_record,
+    results_in,
+)
 from ehtseg.jobs.plate import plate_of
 from ehtseg.jobs.posts import posts_place
 from ehtseg.jobs.recording import Facts, Recording
-from ehtseg.jobs.segment import decide_means, find_sources
+from ehtseg.jobs.segment import Unread, decide_means, find_sources
 from ehtseg.jobs.sight import Sight, by_masks, by_network
 from ehtseg.reading.video import Progress
 from ehtseg.recipe import MeasureRecipe, Recipe
@@ -62,22 +69,38 @@ def analyse(
     manifest with lines that mean nothing, and where there is no recording at all.
     """
     sources, unread = find_sources(videos)
-    failed = [AnalyseResult(one.source, "failed", reason=one.reason) for one in unread]
+    failed = [AnalyseResult(one.source, "failed", reason=str(one.error)) for one in unread]
     sight = _sight(run, masks, recipe, sources)
     told = facts or Facts()
-    lines = lines_of(told.manifest, sources, Path(out)) if told.manifest else ()
+    lines = _lines(told, sources, unread, Path(out))
     analyst = Analyst(sight, _measure((recipe or Recipe()).measure, bool(lines)))
     recordings = recordings_of(sources, told, lines)
-    folders = output_folders([one.place for one in recordings], Path(out), ANALYST)
-    results = [
-        _analyse_one(analyst.paced(one.pacing_bpm), one, folder, progress)
-        for one, folder in zip(recordings, folders, strict=True)
-    ]
-    plate = _plate(lines, recordings, results) if lines else None
-    records = _records(Path(out))
-    if records or plate:
-        write_batch(records, Path(out), plate)
+    with gone_if_empty(Path(out)):
+        folders = output_folders([one.place for one in recordings], Path(out), ANALYST)
+        results = [
+            _analyse_one(analyst.paced(one.pacing_bpm), one, folder, progress)
+            for one, folder in zip(recordings, folders, strict=True)
+        ]
+        plate = _plate(lines, recordings, results) if lines else None
+        records = _records(Path(out))
+        if records or plate:
+            write_batch(records, Path(out), plate)
     return results + failed
+
+
+def _lines(told: Facts, sources: Sequence[Path], unread: Sequence[Unread], out: Path) -> Lines:
+    """What the manifest says of each recording; a missing part goes before what follows from it.
+
+    Raises: UserError of what could not be read, where files are joined or lines mean none.
+    """
+    if told.join and unread:
+        raise unread[0].error
+    if not told.manifest:
+        return ()
+    try:
+        return lines_of(told.manifest, sources, out)
+    except UserError as error:
+        raise (unread[0].error if unread else error) from error
 
 
 def _measure(recipe: MeasureRecipe, compared: bool) -> MeasureRecipe:

@@ -19,8 +19,9 @@ from typing import Any, Literal
 from ehtseg.learning.evaluate import sets_of
 from ehtseg.learning.guard import Shown, Verdict, guard, judge, shown, spread
 from ehtseg.reading.dataset import survey
+from ehtseg.reading.finding import find_videos
 from ehtseg.reading.geometry import to_working_size
-from ehtseg.reading.video import find_videos, open_video
+from ehtseg.reading.video import open_video
 from ehtseg.records import UserError
 from ehtseg.seeing.engines import TorchEngine, choose_precision, needed
 from ehtseg.seeing.graphs import onnx_graph, openvino_graph, quantised, read_openvino, save_openvino

@@ -14,7 +14,8 @@ import numpy as np
 from PIL import Image
 
 from ehtseg.jobs.naming import unique_names
-from ehtseg.reading.video import Progress, Video, find_videos, open_video
+from ehtseg.reading.finding import find_videos
+from ehtseg.reading.video import Progress, Video, open_video
 from ehtseg.records import Array, Frame, UserError, written_whole
 from ehtseg.seeing.outputs import folder_written_whole
 

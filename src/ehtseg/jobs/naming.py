@@ -8,6 +8,9 @@ from collections.abc import Iterable, Iterator, Sequence
 from itertools import chain, count
 from pathlib import Path
 
+from ehtseg.reading.containers import FORMATS
+from ehtseg.reading.pixels import TIFF_SUFFIXES
+
 LONGEST_BYTES = 220  # of a name; file systems take 255, and hidden folders beside it need some
 
 
@@ -52,7 +55,8 @@ def _names(path: Path) -> Iterator[str]:
 def _full_names(path: Path) -> Iterator[str]:
     if path.name == "images":
         path = path.parent
-    stem, suffix = (path.name, "") if path.is_dir() else (path.stem, path.suffix.strip("."))
+    is_file = path.suffix.lower() in (*FORMATS, *TIFF_SUFFIXES) and not path.is_dir()
+    stem, suffix = (path.stem, path.suffix.strip(".")) if is_file else (path.name, "")
     yield stem
     if suffix:
         yield f"{stem}_{suffix}"

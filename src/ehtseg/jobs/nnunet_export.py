@@ -27,6 +27,7 @@ from ehtseg.reading.dataset import Dataset
 from ehtseg.reading.masks import IGNORED
 from ehtseg.reading.splits import Split
 from ehtseg.records import Array, UserError, written_whole
+from ehtseg.seeing.outputs import folder_written_whole
 
 CASES = "cases.json"
 SPLITS = "splits_final.json"
@@ -74,13 +75,14 @@ def export_nnunet(
         )
     cases = list(_cases(dataset, split, others))
     grey = all(each.dataset.read(each.index)[0].ndim == 2 for each in cases)
-    for done, case in enumerate(cases, 1):
-        _write_case(folder, case, size, grey)
-        progress(done, len(cases))
     fold = {"train": _names(cases, "train"), "val": _names(cases, "validation")}
-    _write_json(folder / SPLITS, [fold])
-    _write_json(folder / "dataset.json", _dataset_json(cases, 1 if grey else 3))
-    _write_json(folder / CASES, _cases_json(cases, dataset, split, size))
+    with folder_written_whole(folder) as beside:
+        for done, case in enumerate(cases, 1):
+            _write_case(beside, case, size, grey)
+            progress(done, len(cases))
+        _write_json(beside / SPLITS, [fold])
+        _write_json(beside / "dataset.json", _dataset_json(cases, 1 if grey else 3))
+        _write_json(beside / CASES, _cases_json(cases, dataset, split, size))
     return folder
 
 

@@ -6,7 +6,7 @@ import hashlib
 import json
 import os
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from itertools import chain
 from pathlib import Path
 from typing import Any
@@ -20,6 +20,11 @@ from ehtseg.seeing.run_folder import sha256_of
 RECORD = "record.json"
 WRITER = "ehtseg segment"
 ANALYST = "ehtseg analyse"
+OF_ALL = {  # what `analyse` writes about all recordings of an --out
+    "summary.csv", "index.html", "treatments.csv", "plate.csv", "doses.csv", "hill.csv",
+    "similarity.csv",
+    *(f"{figure}.{kind}" for figure in ("plate", "similarity", "doses") for kind in ("svg", "png")),
+}  # fmt: skip
 
 
 def output_folders(sources: Sequence[Path], out: Path, writer: str = WRITER) -> list[Path]:
@@ -67,14 +72,20 @@ def is_result(path: Path) -> bool:
     """Whether a path is a result of ours, lies in a folder of results, or is such an --out."""
     places = (path, path.parent)
     of_one = any(read_record(place, who) for place in places for who in (WRITER, ANALYST))
-    return of_one or (path.is_dir() and _holds_only_results(path))
+    if path.is_dir():
+        return of_one or _holds_only_results(path)
+    return of_one or (path.name in OF_ALL and path.is_file() and _holds_results(path.parent))
 
 
 def _holds_only_results(folder: Path) -> bool:
     """Whether results stand in a folder, and no pictures but those that we drew (PNG and SVG)."""
     pictures = [*with_suffix(folder, FORMATS), *image_files(folder)]
     drawn = all(path.with_suffix(".svg").is_file() for path in pictures)
-    return drawn and any(results_in(folder, who) for who in (WRITER, ANALYST))
+    return drawn and _holds_results(folder)
+
+
+def _holds_results(folder: Path) -> bool:
+    return any(results_in(folder, who) for who in (WRITER, ANALYST))
 
 
 def describe_source(source: Path) -> dict[str, Any]:
@@ -101,6 +112,18 @@ def is_same(record: dict[str, Any], source: Path) -> bool:
 def absolute(path: Path) -> Path:
     """The path from the root; links stay as they are, because a user knows the name of a link."""
     return Path(os.path.abspath(path))
+
+
+@contextmanager
+def gone_if_empty(out: Path) -> Iterator[None]:
+    """Take away a new folder in which nothing came to stand."""
+    is_new = not out.exists()
+    try:
+        yield
+    finally:
+        if is_new:
+            with suppress(OSError):  # it stays where anything stands in it
+                out.rmdir()
 
 
 def _make_folder(out: Path) -> None:

@@ -137,7 +137,7 @@ def _profile(
     conditions: dict[str, tuple[str, str]] = {}
     columns: dict[str, list[float]] = {name: [] for name in (*names, *map(_changed, changes))}
     for well, own in wells.items():
-        top = max((one.line for one in own if one.line.drug), key=_dose, default=None)
+        top = _top([one.line for one in own if one.line.drug])
         conditions[well] = (own[0].line.label, top.label if top else "")
         for name in names:
             columns[name].append(own[0].values.get(name, math.nan))
@@ -230,5 +230,8 @@ def _change_at(changes: Sequence[PairedChange], line: Treatment | None) -> float
     return next(found, math.nan)
 
 
-def _dose(line: Treatment) -> float:
-    return line.dose
+def _top(lines: Sequence[Treatment]) -> Treatment | None:
+    """The line of the highest dose; of several drugs, which compare with nothing, the last."""
+    if len({line.drug for line in lines}) > 1:
+        return lines[-1]
+    return max(lines, key=lambda line: line.dose, default=None)

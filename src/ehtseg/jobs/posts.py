@@ -28,7 +28,7 @@ from ehtseg.records import Array, UserError
 from ehtseg.reporting.report import Report
 
 SEGMENT_FRAMES = 300
-BOXES = re.compile(r"\s*\d+(\s*,\s*\d+)*\s*(;.*)?")
+BOXES = re.compile(r"\s*(\d+|[\d.]+(\s*,\s*[\d.]+)+)\s*(;.*)?")
 FORCE, FORCE_SD = "force_mN", "force_sd_mN"
 
 
@@ -164,4 +164,9 @@ def _first_picture(place: Path) -> Array:
         values = next(iter(open_stack(place).read(frozenset({0})))).values
     else:
         values = read_pixels(place)
-    return values if values.ndim == 2 else values[..., :3].max(axis=2)
+    if values.ndim == 2:
+        return values
+    colours, alpha = values[..., :3], values[..., 3:]
+    if alpha.size and colours.min() == colours.max():  # one colour on transparency
+        return np.asarray(alpha[..., 0])
+    return np.asarray(colours.max(axis=2))

@@ -84,8 +84,14 @@ class Recording:
         return {"path": str(absolute(self.place)), "files": files}
 
     def is_described(self, source: dict[str, Any]) -> bool:
-        """Whether these are the very files that a record describes."""
+        """Whether these are the very files that a record describes; joined ones by path too.
+
+        Their paths tell a manifest's lines when each began.
+        """
         files = source.get("files", [source])
+        paths = [one["path"] for one in files]
+        if len(self.files) > 1 and paths != [str(absolute(file)) for file in self.files]:
+            return False
         return len(files) == len(self.files) and all(
             is_same({"source": one}, file) for one, file in zip(files, self.files, strict=True)
         )

@@ -4,14 +4,22 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
-from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from ehtseg.jobs.places import WRITER, absolute, is_result, is_same, output_folders, read_record
+from ehtseg.jobs.places import (
+    WRITER,
+    absolute,
+    gone_if_empty,
+    is_result,
+    is_same,
+    output_folders,
+    read_record,
+)
 from ehtseg.jobs.results import FILES, Means, write_results
-from ehtseg.reading.video import Progress, each_once, find_videos
+from ehtseg.reading.finding import each_once, find_videos
+from ehtseg.reading.video import Progress
 from ehtseg.recipe import SegmentRecipe
 from ehtseg.records import UserError
 from ehtseg.seeing.engines import choose_batch, choose_device, memory_watched
@@ -34,6 +42,14 @@ class SegmentResult:
     notes: tuple[str, ...] = ()
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class Unread:
+    """What was given and is no recording, and why not."""
+
+    source: Path
+    error: UserError
+
+
 def segment(
     videos: Sequence[Path | str],
     run: RunFolder | Path | str | None,
@@ -54,38 +70,34 @@ def segment(
     Raises: UserError for a run folder that cannot be used, an `out` that cannot be a folder, and
     where there is no recording at all.
     """
-    sources, failed = find_sources(videos)
+    sources, unread = find_sources(videos)
+    failed = [SegmentResult(one.source, "failed", reason=str(one.error)) for one in unread]
     opened = chosen_run(run)
     means = decide_means(opened, choices or opened.recipe.segment, fps, um_per_px)
-    is_new = not Path(out).exists()
-    folders = output_folders(sources, Path(out))
-    try:
+    with gone_if_empty(Path(out)):
+        folders = output_folders(sources, Path(out))
         results = [
             _segment_one(means, source, folder, progress)
             for source, folder in zip(sources, folders, strict=True)
         ]
-    finally:
-        if is_new:
-            with suppress(OSError):  # it stays where anything stands in it
-                Path(out).rmdir()
     return results + failed
 
 
-def find_sources(videos: Sequence[Path | str]) -> tuple[list[Path], list[SegmentResult]]:
+def find_sources(videos: Sequence[Path | str]) -> tuple[list[Path], list[Unread]]:
     """Every recording once, without earlier results of ours; and what was no recording."""
     found: dict[Path, Path] = {}
-    failed = []
+    unread = []
     for video in videos:
         try:
             meant = [Path(video)] if is_result(Path(video)) else find_videos([video])
             found.update({absolute(path): path for path in meant})
         except UserError as error:
-            failed.append(SegmentResult(Path(video), "failed", reason=str(error)))
+            unread.append(Unread(Path(video), error))
     sources = each_once(path for path in found.values() if not is_result(path))
-    if not sources and not failed:
+    if not sources and not unread:
         got = f"only results of an earlier {WRITER}" if found else "none"
         raise UserError("at least one recording", got, "Name a video, TIFF stack or folder.")
-    return sources, failed
+    return sources, unread
 
 
 def decide_means(

@@ -77,6 +77,7 @@ def by_network(means: Means) -> Sight:
             frames = video.frames()
             if not settings["steady"]:  # which needs the frames before
                 for frame, nothing in _passed(frames, behind):
+                    tidied.passed += 1
                     if doubts:
                         doubts.note(frame)
                     yield frame, nothing

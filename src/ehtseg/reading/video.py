@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import glob
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -11,11 +10,11 @@ import numpy as np
 
 from ehtseg.reading.calibration import Decision, decide_fps, decide_um_per_px, describe_times
 from ehtseg.reading.containers import FORMATS, open_container
-from ehtseg.reading.folders import image_files, natural_order, open_folder, with_suffix
+from ehtseg.reading.folders import open_folder
 from ehtseg.reading.intensity import Look, as_image, decide_look, sampled_indices, thinned
 from ehtseg.reading.pixels import IMAGE_SUFFIXES, TIFF_SUFFIXES
 from ehtseg.reading.raw import EarlyEndError, Raw, RawFrame
-from ehtseg.reading.stacks import count_frames, files_of, open_stack
+from ehtseg.reading.stacks import open_stack
 from ehtseg.records import Array, Frame, Scaling, UserError
 
 SUPPORTED = f"{', '.join(sorted(FORMATS))}, .tif, .tiff, or a folder of images"
@@ -140,36 +139,8 @@ def _video(raw: Raw, look: Look, fps: float | None, um_per_px: float | None) -> 
     )
 
 
-def find_videos(paths: Sequence[str | Path]) -> list[Path]:
-    """The recordings that are meant by files, folders and globs, each once, in natural order.
-
-    A folder that holds images (or an `images/` with images) is one recording; a folder that
-    holds videos or stacks stands for these. A glob passes over what is no recording.
-
-    Raises: UserError for no match, an unknown kind of file, and a folder that holds both.
-    """
-    if not paths:
-        raise UserError("at least one video", "none", f"Name some: {SUPPORTED}.")
-    found: dict[Path, Path] = {}
-    for path in (path for given in paths for path in _meant_by(given)):
-        place = image_files(path)[0].parent if path.is_dir() else path
-        found.setdefault(place.resolve(), path)
-    return each_once(found.values())
-
-
-def each_once(paths: Iterable[Path]) -> list[Path]:
-    """Recordings without the further files of an OME-TIFF whose frames are spread over several."""
-    kept: list[Path] = []
-    held: set[Path] = set()
-    for path in paths:
-        if path.resolve() not in held:
-            kept.append(path)
-            held |= files_of(path) if path.suffix.lower() in TIFF_SUFFIXES else set()
-    return kept
-
-
 def _open_raw(path: Path) -> Raw:
-    _check_kind(path)
+    check_kind(path)
     try:
         if path.is_dir():
             return open_folder(path)
@@ -181,7 +152,8 @@ def _open_raw(path: Path) -> Raw:
         raise UserError(f"to be allowed to read {path}", f"“{error.strerror}”", cure) from error
 
 
-def _check_kind(path: Path) -> None:
+def check_kind(path: Path) -> None:
+    """Raises: UserError for what is no file or folder of frames by its name."""
     expected = "a video, TIFF stack or folder of images"
     if not path.exists():
         cure = "Check the name and the folder you are in."
@@ -194,57 +166,6 @@ def _check_kind(path: Path) -> None:
         raise UserError(expected, f"a single image: {path}", cure)
     got = f"the unknown suffix “{path.suffix}”: {path}"
     raise UserError(expected, got, f"Supported are {SUPPORTED}; convert other files.")
-
-
-def _meant_by(path: str | Path) -> list[Path]:
-    given = Path(path)
-    if given.is_dir():
-        return _in_folder(given)
-    if given.exists() or not glob.has_magic(str(path)):
-        _check_kind(given)
-        return [given]
-    matches = natural_order(Path(match) for match in glob.glob(str(path), recursive=True))
-    kept = [match for match in matches if image_files(match) or _is_file_of_frames(match)]
-    if not kept:
-        got = f"{len(matches)} other files" if matches else "no file"
-        raise UserError(f"recordings that match {path}", got, f"Supported are {SUPPORTED}.")
-    return kept
-
-
-def _is_file_of_frames(path: Path) -> bool:
-    return path.is_file() and path.suffix.lower() in (*FORMATS, *TIFF_SUFFIXES)
-
-
-def _in_folder(folder: Path) -> list[Path]:
-    tiffs = with_suffix(folder, TIFF_SUFFIXES)
-    stacks, singles = _parted(tiffs)
-    videos = natural_order([*with_suffix(folder, FORMATS), *stacks])
-    known = set(tiffs)
-    images = singles + [path for path in image_files(folder) if path not in known]
-    if videos and images:
-        raise UserError(
-            f"either videos or the images of one recording in {folder}",
-            f"{len(videos)} videos and {len(images)} images",
-            f"Name what you mean, for example '{folder}/*{videos[0].suffix}'.",
-        )
-    if not videos and not images:
-        expected = f"videos or images in the folder {folder}"
-        raise UserError(expected, "none", f"Name a folder that holds some: {SUPPORTED}.")
-    return videos or [folder]
-
-
-def _parted(tiffs: list[Path]) -> tuple[list[Path], list[Path]]:
-    """The stacks among the TIFFs of a folder, with broken ones beside them, and single images.
-
-    A recording may be a hundred thousand images: the first and the last tell whether it is.
-    """
-    if all(count_frames(path) == 1 for path in (*tiffs[:1], *tiffs[-1:])):
-        return [], tiffs
-    counts = {path: count_frames(path) for path in each_once(tiffs)}
-    if max(counts.values()) <= 1:
-        return [], tiffs
-    singles = [path for path, frames in counts.items() if frames == 1]
-    return [path for path in counts if path not in singles], singles
 
 
 def _sampled(raw: Raw, progress: Progress | None) -> list[Array]:

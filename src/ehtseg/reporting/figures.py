@@ -115,7 +115,8 @@ def _draw_trace(axes: Axes, report: Report, finding: BeatFinding) -> None:
     for event in report.events if report.clock.is_known else ():
         if event.time_s <= finding.time_s[-1]:
             axes.axvline(event.time_s, color=VERMILION, linewidth=0.6, linestyle=":")
-            axes.text(event.time_s, 1, event.label, transform=axes.get_xaxis_transform(), size=6)
+            above: dict[str, Any] = {"transform": axes.get_xaxis_transform(), "size": 6}
+            axes.text(event.time_s, 1, event.label, parse_math=False, **above)
     axes.set_xlabel(f"time ({report.clock.unit})")
     axes.legend(loc="lower left", bbox_to_anchor=(0, 1), ncols=2, borderaxespad=0, fontsize=7)
 

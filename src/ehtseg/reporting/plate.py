@@ -1,7 +1,8 @@
 """What is told about the wells of a manifest, in tables beside those of the recordings.
 
 treatments.csv  one row a line of the manifest: each measure while it holds, and its change
-plate.csv       one row a well: its first condition, and the change at its highest dose
+plate.csv       one row a well: its first condition, and the change at its highest dose,
+                or with several drugs at its last line
 doses.csv       one row a measure, drug and dose: mean change over wells, 95 % interval
 hill.csv        one row a measure and drug: the curve through the doses, or why there is none
 similarity.csv  one row and one column a well: 1 the same, towards 0 the further apart
@@ -33,8 +34,8 @@ class Curve:
 
     @property
     def unit(self) -> str:
-        """Of the doses."""
-        return self.means[0].unit if self.means else ""
+        """Of the doses above 0; that of a control may not be written."""
+        return next((mean.unit for mean in self.means if mean.dose > 0), "")
 
     @property
     def words(self) -> str:

@@ -136,7 +136,7 @@ def _draw_curve(axes: Axes, curve: Curve) -> None:
         said = f"no curve: {curve.fit.reason}"
     axes.axhline(0, color=GREY, linewidth=0.5)
     axes.set_xlim(doses.min() / 2, doses.max() * 2)
-    axes.set_xlabel(f"{curve.drug} ({curve.unit})", size=7)
+    axes.set_xlabel(f"{curve.drug} ({curve.unit})", size=7, parse_math=False)
     axes.set_ylabel("change (%)", size=7)
     paced = f", paced at {curve.pacing_bpm:g}/min" if curve.pacing_bpm else ""
     words = textwrap.fill(said, LETTERS)

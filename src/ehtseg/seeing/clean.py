@@ -53,6 +53,7 @@ class Tidied:
     """What cleaning did to a recording, counted while its frames pass by."""
 
     frames: int = 0
+    passed: int = 0  # frames that a run before an interruption saw
     largest_px: dict[str, int] = field(default_factory=dict)  # by the name of what was done
     times: dict[str, int] = field(default_factory=dict)  # frames in which it was done
 
@@ -74,6 +75,7 @@ class Tidied:
         for what, said in NOTES.items():
             if self.times.get(what):
                 where = f"{self.times[what]} of {self.frames} frames"
+                where += " after the interruption" if self.passed else ""
                 yield said.format(where=where, most=self.largest_px[what])
 
 
