@@ -423,6 +423,19 @@ def test_a_family_shares_its_errors() -> None:
     assert in_part["a"].p_holm == 5 * 2 / 64, "what was planned and not tested counts"
 
 
+def test_a_pair_with_one_training_takes_no_step_of_holm() -> None:
+    judged = paired(np.array([[0.02], [0.01], [0.03], [0.02], [0.01], [0.04]]) * [1, 1])
+    alone = paired(np.linspace(0.1, 0.2, 14)[:, None])
+    assert alone.p < judged.p
+    both = family({"judged": judged, "alone": alone}, planned=2)
+    assert both["judged"].p_holm == 2 * judged.p
+    assert both["alone"].p_holm == 1
+
+
+def test_rows_that_are_the_same_everywhere_have_a_p_of_one() -> None:
+    assert paired(np.zeros((6, 3))).p == 1
+
+
 def test_words_follow_from_numbers() -> None:
     values = np.array([[0.03], [-0.02], [0.01], [0.02], [-0.01], [0.01]]) * [1, 1]
     found = paired(values)

@@ -150,7 +150,49 @@ def test_a_claim_that_holds_and_fails_is_mixed() -> None:
 
     assert outcome("holds", "fails", "open") == "mixed"
     assert outcome("holds", "open") == "supported in part"
-    assert outcome("fails", "open") == "cannot tell"
+    assert outcome("fails", "open") == "contradicted in part"
+    assert outcome("open", "open") == "cannot tell"
+
+
+def test_a_film_decides_nothing_where_nobody_got_there(tmp_path: Path) -> None:
+    rows = ("ResNet-50, no stage", "ResNet-50, stages to 5")
+    story = Story(small(stages, *rows), constant(FILM), epochs_to_good=lambda *_: 11)
+    (case,) = claim(seen(story, tmp_path), "C2").cases
+    assert "Neither" in case.sentence
+    assert not case.decides
+
+
+def test_certainty_is_tested_by_its_own_scores(tmp_path: Path) -> None:
+    """Dice is the same in both rows; undecided pixels are not."""
+    story = Story(
+        small(STUDIES["certainty"], BETTER, WORSE),
+        lambda row, seed, place, image: 0.8 + 0.01 * image,
+        images=12,
+        undecided=lambda row, image: 0.1 + 0.001 * image - 0.02 * (row == BETTER),
+    )
+    with in_style():
+        document = document_of(seen(story, tmp_path), tmp_path)
+    titles = [s.title for s in document.sections if s.title.startswith("Planned contrasts")]
+    assert len(titles) == len(STUDIES["certainty"].scores) == 7
+    tables = {t.name: t for t in document.each(Table)}
+    for name, verdict in (
+        ("contrasts_undecided_dsb2018_test", "lower"),
+        ("contrasts_undecided_calibrated_dsb2018_test", "lower"),
+        ("contrasts_ece_dsb2018_test", "equal"),
+        ("contrasts_dsb2018_test", "equal"),
+    ):
+        (line,) = tables[name].lines
+        assert line.values["verdict"] == verdict, name
+    text = str(document)
+    assert "1 planned contrasts in the share of undecided pixels 1 lower." in text
+    assert "First row minus second row in calibration error," in text
+
+
+def test_what_has_to_be_known_of_data_and_rows_stands_above_the_contrasts(tmp_path: Path) -> None:
+    with in_style():
+        text = str(document_of(seen(pair_of_images(0.03, 0.01), tmp_path), tmp_path))
+    assert text.count("about nine kinds of source") == 1
+    assert text.count("A frozen encoder of random weights is a weak opponent.") == 1
 
 
 @pytest.mark.parametrize(
@@ -364,6 +406,9 @@ def test_whether_the_printed_order_comes_out_again_is_told(tmp_path: Path) -> No
     (said,) = paper_in_short(found)
     assert f"The paper's lowest row, U-Net, BCE, Dice 0.3019, has here 0.3020 ({OWN})" in said
     assert f"+1.00 ({OWN}), -1.00 ({MBPT});" in said, "equal scores have no order"
+    later = ("ResNet-50, focal, frozen", "ResNet-50, BCE, frozen", *rows[3:], "VGG-16, BCE, frozen")
+    (part,) = paper_in_short(seen(Story(small(table1, *later), dice), tmp_path / "part"))
+    assert part.startswith("The paper's lowest row of those that were run, ResNet-50, BCE, frozen")
     few = seen(Story(small(table1, *rows[:3]), dice), tmp_path / "few")
     assert paper_in_short(few) == []
 

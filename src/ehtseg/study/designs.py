@@ -7,28 +7,10 @@ measured where a study was carried out; machines differ by a factor of two.
 
 from __future__ import annotations
 
+from ehtseg.study.folders import FILM, IMAGES, OF_CERTAINTY, RANDOM_FROZEN
 from ehtseg.study.levels import BACKBONES, LABELS, STAGES, Row, against, cross
-from ehtseg.study.plan import Data, Place, Study
+from ehtseg.study.plan import Study
 from ehtseg.study.rivals import in_equal_time, on_images, rivals
-
-# Blocks 0-143, 144-167, 168-199: the middle one, a beat long, is the guard of the last one.
-FILM = Data(
-    train=("eht_d1t3",),
-    score=(
-        Place("eht_d1t3", "test"),
-        Place("eht_mbpt"),
-        Place("eht_ohw"),
-        Place("eht_fibrotug_stills"),
-    ),
-    unit="recording",
-    split={"split": "blocks", "shares": (0.72, 0.12, 0.16), "guard_frames": 0},
-)
-IMAGES = Data(
-    train=("dsb2018",),
-    score=(Place("dsb2018", "test"),),
-    unit="image",
-    split={"split": "recording", "shares": (0.72, 0.12, 0.16)},
-)
 
 PRINTED: dict[Row, tuple[float, float]] = {  # Dice and IoU, as the paper's table 1 prints them
     ("U-Net", "BCE"): (0.301895, 0.183314),
@@ -112,6 +94,7 @@ controls = Study(
     cost="120 runs, of them 33 those of table1; about 8 hours more",
     rows=tuple(PRINTED) + ADDED,
     contrasts=(*WEIGHTS_ALONE, *BUDGET_AND_LOSS, *PLAIN, *STATISTICS),
+    cautions=(RANDOM_FROZEN,),
     data=FILM,
 )
 
@@ -142,6 +125,7 @@ dsb2018 = Study(
     ),
     later=against("ImageNet", "random", tuple(row for row in CELLS if row not in NOT_FROZEN)),
     later_when="after 24 of the 80 runs",
+    cautions=(RANDOM_FROZEN,),
     data=IMAGES,
     seeds=5,
     decisions=LIGHT,
@@ -164,6 +148,7 @@ certainty = Study(
     cost="40 runs, all of them in dsb2018",
     rows=NOT_FROZEN,
     contrasts=against("ImageNet", "random", NOT_FROZEN),
+    scores=OF_CERTAINTY,
     data=IMAGES,
     seeds=5,
     decisions=LIGHT,

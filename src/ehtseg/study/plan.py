@@ -62,6 +62,7 @@ class Data:
     score: tuple[Place, ...]  # each is reported apart: their masks follow different conventions
     unit: Literal["recording", "image"]
     split: dict[str, Any]  # decisions of recipe.data
+    cautions: tuple[str, ...] = ()  # what has to be known of it
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,6 +114,9 @@ class Study:
     contrasts: tuple[tuple[Row, Row], ...] = ()  # first - second; one family for Holm
     later: tuple[tuple[Row, Row], ...] = ()  # contrasts that were thought of later: another family
     later_when: str = ""  # what had been seen by then, in words
+    scores: Mapping[str, str] = field(default_factory=lambda: {"dice": "Dice at threshold 0.5"})
+    # ... that are contrasted, a family each: column of results.csv, in words
+    cautions: tuple[str, ...] = ()  # what has to be known of its rows
     data: Data
     seeds: int = 3
     profile: Literal["paper", "modern"] = "paper"

@@ -7,7 +7,7 @@ bytes. Sections stand in report_*.py, the verdicts on the paper's claims in verd
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -38,7 +38,6 @@ from ehtseg.study.report_rivals import rival_sections, rivals_ahead, rivals_in_s
 from ehtseg.study.report_scores import place_sections
 from ehtseg.study.report_training import runs_section, training_section
 from ehtseg.study.results import read_examples, read_facts, read_results
-from ehtseg.study.statistics import Table
 from ehtseg.study.verdicts import Claim, claims, unseen
 
 STANDINGS: dict[Shown, str] = {
@@ -179,28 +178,30 @@ def _place_in_short(found: Found, place: str) -> str:
         if held[shown]
     )
     told = told if held else "no planned row has scores here"
-    tables = {row: found.table(row, place) for row in found.rows}
-    return f"{place}: {told}. {_tallies(found, tables)}".strip()
+    return f"{place}: {told}. {_tallies(found, (place,))}".strip()
 
 
 def _together_in_short(found: Found) -> list[str]:
     """What the contrasts decide over all recordings never trained on."""
     if found.unit != "recording" or not (planned_pairs(found) or later_pairs(found)):
         return []
-    tables = {row: found.together(row, unseen(found)) for row in found.rows}
-    return [f"All recordings never trained on: {_tallies(found, tables)}"]
+    return [f"All recordings never trained on: {_tallies(found, unseen(found))}"]
 
 
-def _tallies(found: Found, tables: Mapping[str, Table | None]) -> str:
+def _tallies(found: Found, places: Sequence[str]) -> str:
     """What the planned contrasts decide, and what those show that were written down later."""
     kinds = {
         "planned contrasts": planned_pairs(found),
         f"contrasts written down later ({found.study.later_when})": later_pairs(found),
     }
-    told = [
-        tally_of(contrasts_at(tables, pairs), len(pairs), found.unit, kind)
-        for kind, pairs in kinds.items()
-    ]
+    told = []
+    for score, words in found.study.scores.items():
+        tables = {row: found.together(row, places, score) for row in found.rows}
+        of = f" in {words}" if len(found.study.scores) > 1 else ""
+        told += [
+            tally_of(contrasts_at(tables, pairs), len(pairs), found.unit, f"{kind}{of}")
+            for kind, pairs in kinds.items()
+        ]
     return " ".join(filter(None, told))
 
 

@@ -58,8 +58,9 @@ def contrast_section(found: Found) -> list[Section]:
         ),
     }
     return [
-        _section(found, pairs, title, family_words, prefix)
+        _section(found, pairs, title, (family_words, prefix), score)
         for title, (pairs, family_words, prefix) in lists.items()
+        for score in found.study.scores
         if pairs
     ]
 
@@ -75,29 +76,32 @@ def later_pairs(found: Found) -> list[Pair]:
 
 
 def _section(
-    found: Found, pairs: Sequence[Pair], title: str, family_words: str, prefix: str
+    found: Found, pairs: Sequence[Pair], title: str, words: tuple[str, str], score: str
 ) -> Section:
+    (family_words, prefix), scores = words, found.study.scores
+    title += f": {scores[score]}" if len(scores) > 1 else ""
+    prefix += "contrasts" if score == "dice" else f"contrasts_{score}"
     stand_ins = [(one + STAND_IN, other + STAND_IN) for one, other in pairs]
     intro = (
-        f"First row minus second row in Dice at threshold 0.5, {epoch_words(found)}, paired by "
+        f"First row minus second row in {scores[score]}, {epoch_words(found)}, paired by "
         f"{found.unit} and training. p is corrected after Holm over {family_words}, including "
         "those that could not be tested yet; “equal” means a difference shown to be smaller than "
         f"{MARGIN} (two one-sided tests)."
     )
     apart = "Rows from random weights for want of ImageNet weights"
-    blocks: list[Block] = [intro]
+    blocks: list[Block] = [intro, *found.study.data.cautions, *found.study.cautions]
     if len(found.places) > 1:
-        blocks += _overview(found, pairs, f"{prefix}contrasts", "Differences, place by place")
-    blocks += _overview(found, stand_ins, f"{prefix}contrasts_random_weights", apart)
+        blocks += _overview(found, pairs, prefix, "Differences, place by place", score)
+    blocks += _overview(found, stand_ins, f"{prefix}_random_weights", apart, score)
     for place in found.places:
-        blocks += _family(found, (place,), pairs, place, f"{prefix}contrasts_{slug(place)}")
+        blocks += _family(found, (place,), pairs, (f"{prefix}_{slug(place)}", place), score)
     if found.unit == "recording" and len(unseen(found)) > 1:
         together = (
             "All recordings never trained on: differences only, each within one recording and its "
             "masks; the scores themselves are never averaged over places"
         )
-        name = f"{prefix}contrasts_unseen_recordings"
-        blocks += _family(found, unseen(found), pairs, together, name)
+        named = (f"{prefix}_unseen_recordings", together)
+        blocks += _family(found, unseen(found), pairs, named, score)
     lost = [pair for pair in pairs if not set(pair) <= set(found.rows)]
     if lost:
         told = tuple(
@@ -170,28 +174,31 @@ def _at_the_papers_rate(found: Found) -> bool:
     return all((f.optimizer, f.schedule, f.lr) == ("adam", "constant", 1e-3) for f in fits)
 
 
-def _overview(found: Found, pairs: Sequence[Pair], name: str, title: str) -> tuple[Block, ...]:
+def _overview(
+    found: Found, pairs: Sequence[Pair], name: str, title: str, score: str
+) -> tuple[Block, ...]:
     """The difference of each pair at each place, with its verdict where there are several units."""
-    at = {place: contrasts_at(_tables(found, pairs, place), pairs) for place in found.places}
+    tables = {place: _tables(found, pairs, place, score) for place in found.places}
+    at = {place: contrasts_at(tables[place], pairs) for place in found.places}
     lines = []
     for first, second in pairs:
         values: dict[str, object] = {"first": first, "second": second}
         cells = []
         for place, compared in at.items():
             each = compared.get((first, second))
-            cells.append(_cell(found, place, (first, second), each))
+            cells.append(_cell(tables[place], (first, second), each))
             values[place] = each.difference.estimate if each else None
         if any(cell != NONE for cell in cells):
             lines.append(Line((f"{first} − {second}", *cells), values))
     return table(name, title, ("contrast", *found.places), lines, BRACKETS)
 
 
-def _tables(found: Found, pairs: Sequence[Pair], place: str) -> dict[str, Table | None]:
-    return {row: found.table(row, place) for pair in pairs for row in pair}
+def _tables(found: Found, pairs: Sequence[Pair], place: str, score: str) -> dict[str, Table | None]:
+    return {row: found.table(row, place, score) for pair in pairs for row in pair}
 
 
-def _cell(found: Found, place: str, pair: Pair, each: Contrast | None) -> str:
-    first, second = (found.table(row, place) for row in pair)
+def _cell(tables: Mapping[str, Table | None], pair: Pair, each: Contrast | None) -> str:
+    first, second = (tables[row] for row in pair)
     if each is None or first is None or second is None:
         return NONE
     told = "" if each.units < 2 else f"\n{verdict(each)}"
@@ -202,12 +209,14 @@ def _family(
     found: Found,
     places: Sequence[str],
     pairs: Sequence[Pair],
-    title: str,
-    name: str,
+    named: tuple[str, str],
+    score: str,
 ) -> tuple[Block, ...]:
     """The contrasts of places taken together, in words; nothing where there is only one unit."""
-    compared = contrasts_at({row: found.together(row, places) for row in found.rows}, pairs)
-    chosen = {pair: compared_over(found, pair, places, "dice_at_chosen") for pair in compared}
+    compared = contrasts_at({row: found.together(row, places, score) for row in found.rows}, pairs)
+    chosen: dict[Pair, Contrast | None] = dict.fromkeys(compared)
+    if score == "dice":
+        chosen = {pair: compared_over(found, pair, places, "dice_at_chosen") for pair in compared}
     lines = [
         _line(found, pair, each, chosen[pair]) for pair, each in compared.items() if each.units > 1
     ]
@@ -220,9 +229,10 @@ def _family(
         "SD: of the differences, between units and between seeds. Chosen thresholds: those of "
         "each training on its validation frames; intervals without a test."
     )
+    spread = spread if score == "dice" else "SD: of the differences, between units and seeds."
     seeds = min((each.seeds for each in compared.values()), default=0)
     note = " ".join([spread, *cautions(units, seeds, found.unit)])
-    return table(name, title, columns, lines, note, words=("in words",))
+    return table(*named, columns, lines, note, words=("in words",))
 
 
 def _line(found: Found, pair: Pair, each: Contrast, chosen: Contrast | None) -> Line:

@@ -10,7 +10,7 @@ from scipy import stats
 from ehtseg.reporting.document import Line, Section, table
 from ehtseg.study.designs import PRINTED
 from ehtseg.study.found import OPPONENTS, Found
-from ehtseg.study.levels import label
+from ehtseg.study.levels import Row, label
 from ehtseg.study.opponents import opponent_of, standing
 from ehtseg.study.plan import STAND_IN
 from ehtseg.study.report_cells import (
@@ -42,11 +42,16 @@ def paper_in_short(found: Found) -> list[str]:
             order = stats.spearmanr(printed, scores).statistic
             orders.append(f"{order:+.2f} ({place})")
     return [
-        f"The paper's lowest row, {label(lowest)}, Dice {min(printed):.4f}, has here "
-        f"{', '.join(told)}. Rank correlation of our Dice with the printed one over the "
+        f"The paper's lowest row{_of_those_run(lowest)}, {label(lowest)}, Dice {min(printed):.4f}, has "
+        f"here {', '.join(told)}. Rank correlation of our Dice with the printed one over the "
         f"{len(rows)} rows that were run: {', '.join(orders) or NONE}; 1 is the paper's order. "
         "It describes these trainings and decides nothing."
     ]
+
+
+def _of_those_run(lowest: Row) -> str:
+    is_lowest = PRINTED[lowest] == min(PRINTED.values())
+    return "" if is_lowest else " of those that were run"
 
 
 def paper_section(found: Found) -> list[Section]:

@@ -46,7 +46,8 @@ def crossed_p(differences_US: Array) -> tuple[str, float]:
     test, p = paired_p(differences_US.mean(axis=1))
     if math.isnan(seeds_variance(differences_US)):
         return test, p
-    return test, max(p, 2 * tail_p(differences_US, abs(float(differences_US.mean()))))
+    of_both = 2 * tail_p(differences_US, abs(float(differences_US.mean())))
+    return test, max(p, min(1.0, of_both))
 
 
 def holm(p_values: Sequence[float]) -> Array:

@@ -165,10 +165,12 @@ def contrast_where_shared(first: Table | None, second: Table | None) -> Contrast
 def family(contrasts: Mapping[str, Contrast], planned: int) -> dict[str, Contrast]:
     """Contrasts of a family, each with its p corrected after Holm.
 
-    The family is as large as it was planned: contrasts that could not be tested count as p = 1.
+    The family is as large as it was planned: contrasts that could not be tested, or are not
+    judged because a row has one training, count as p = 1.
     """
     untested = [1.0] * (planned - len(contrasts))
-    corrected = holm([*(each.p for each in contrasts.values()), *untested])
+    judged = (each.p if each.seeds > 1 else 1.0 for each in contrasts.values())
+    corrected = holm([*judged, *untested])
     pairs = zip(contrasts.items(), corrected[: len(contrasts)], strict=True)
     size = len(corrected)
     return {name: replace(each, p_holm=float(p), family=size) for (name, each), p in pairs}

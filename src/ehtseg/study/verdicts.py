@@ -25,8 +25,9 @@ HALF = 0.5  # of the steps: what the paper claims
 
 Holds = Literal["holds", "fails", "open"]
 Outcome = Literal[
-    "supported", "supported in part", "mixed", "contradicted", "cannot tell", "not tested here"
-]
+    "supported", "supported in part", "mixed", "contradicted in part", "contradicted",
+    "cannot tell", "not tested here",
+]  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,7 +59,9 @@ class Claim:
             return "supported" if "holds" in deciding else "contradicted"
         if {"holds", "fails"} <= deciding:
             return "mixed"
-        return "supported in part" if "holds" in deciding else "cannot tell"
+        if "holds" in deciding:
+            return "supported in part"
+        return "contradicted in part" if "fails" in deciding else "cannot tell"
 
     @property
     def reason(self) -> str:
@@ -110,7 +113,8 @@ def claims(found: Found) -> tuple[Claim, ...]:
         Claim(
             "C4",
             "Focal loss rescues training from scratch, which fails with cross-entropy.",
-            "Share of collapsed runs: the interval of BCE - focal lies above 0.",
+            "Share of collapsed runs: the interval of BCE - focal lies above 0. Its units are "
+            "trainings on one film.",
             tuple(_rescued(found)),
             bool(_two_losses(found.study.rows)),
         ),
@@ -200,13 +204,12 @@ def _sooner(found: Found) -> Iterator[Case]:
             f"{end:.0f} steps; {censored[0]} of {len(times[0])} and {censored[1]} of "
             f"{len(times[1])} runs did not get there."
         )
+        decides = found.unit == "image" and min(map(len, groups)) > 1
         if all(count == len(group) for count, group in zip(censored, times, strict=True)):
-            yield Case(
-                "open", f"Neither {first} nor {second} reached {GOOD} within {end:.0f} steps."
-            )
+            words = f"Neither {first} nor {second} reached {GOOD} within {end:.0f} steps."
+            yield Case("open", words, decides)
         else:
             holds = ratio.estimate < HALF and ratio.high < 1
-            decides = found.unit == "image" and min(map(len, groups)) > 1
             # where the second row did not get there, its steps are more than counted
             fails = ratio.low > HALF and not censored[1]
             yield Case(_sign(holds, fails), sentence, decides)
