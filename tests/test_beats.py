@@ -11,10 +11,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from conftest import shared
+from ehtseg.jobs.conclude import conclude
 from ehtseg.measuring.beats import BeatFinding, find_beats
 from ehtseg.measuring.edits import Edit, apply_edits, needless, read_edits, start_file
 from ehtseg.measuring.rhythm import intervals_s, rmssd_s
+from ehtseg.measuring.traces import as_traces
+from ehtseg.recipe import MeasureRecipe
 from ehtseg.records import UserError
+from ehtseg.reporting.report import Clock
 from twitches import (
     Train,
     compare,
@@ -302,6 +306,67 @@ def test_a_wrong_line_is_named(tmp_path: Path, line: str) -> None:
     path.write_text(f"action,time_s\n{line}\n")
     with pytest.raises(UserError, match="line 1"):
         read_edits(path)
+
+
+@pytest.mark.parametrize(
+    ("line", "cure"),
+    [
+        ("remove,3,6", "Write 3.6 with a point"),
+        ("add,12,48,", "Write 12.48 with a point"),
+        ("remove,3.6,a twitch", "“a twitch” behind them. Leave out the rest"),
+    ],
+)
+@pytest.mark.parametrize("header", ["action,time_s", "action,time_s,"])
+def test_a_decimal_comma_is_not_cut_off(tmp_path: Path, header: str, line: str, cure: str) -> None:
+    path = tmp_path / "edits.csv"
+    path.write_text(f"{header}\nremove,1.5\n{line}\n")
+    with pytest.raises(UserError, match=f"in line 2 of the table.*{cure}"):
+        read_edits(path)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "action,time_s\nadd,12.48\n,\n\nremove,3.6\n,\n",
+        "# by hand,\naction,time_s,note\nadd,12.48,\n,,\nremove,3.6,a twitch\n",
+        "action;time_s\nadd;12,48\n;\nremove;3,6\n",
+        "sep=;\n\nAction;Time_s;\nadd;12.48;\nremove;3,6;;\n",
+        'action\ttime_s\nadd\t"12,48"\nremove\t3.6\n',
+        '\ufeff"# by hand; add"\r\n"action";"time_s"\r\n"add";"12,48"\r\n"remove";"3,6"\r\n',
+    ],
+)
+def test_edits_are_read_as_a_spreadsheet_saves_them(tmp_path: Path, text: str) -> None:
+    path = tmp_path / "edits.csv"
+    path.write_text(text, encoding="utf-8", newline="")
+    assert read_edits(path) == (Edit("add", 12.48), Edit("remove", 3.6))
+
+
+@pytest.mark.parametrize("header", ["remove,3.6", "action,time", "action,time_s,time_s"])
+def test_edits_without_their_columns_are_refused(tmp_path: Path, header: str) -> None:
+    path = tmp_path / "edits.csv"
+    path.write_text(f"{header}\nremove,3.6\n")
+    with pytest.raises(UserError, match="Begin the table with the line:  action,time_s"):
+        read_edits(path)
+    path.write_text("# nothing yet\n\n")
+    assert read_edits(path) == ()
+
+
+@pytest.mark.parametrize(
+    ("is_known", "edit", "said"),
+    [
+        (True, Edit("remove", 1.2), r"within 0.3 s of 1.2 s.* at \S+ s\. .*column peak_s"),
+        (False, Edit("remove", 60), r"within 15 frames of 60 frames.* at \S+ frames.*peak_frames"),
+        (False, Edit("add", 9999), "between 0 frames and .* frames, got .* at 9999 frames"),
+    ],
+)
+def test_an_edit_that_fits_no_beat_is_told_in_the_unit_of_the_clock(
+    is_known: bool, edit: Edit, said: str
+) -> None:
+    train = clean()
+    traces = as_traces(train.time_s, {"extent_px": 80 - 4 * train.x}, None)
+    with pytest.raises(UserError, match=said) as raised:
+        conclude(traces, Clock(is_known, 50.0), MeasureRecipe(), [edit])
+    assert ("frames" in str(raised.value)) != is_known
 
 
 @pytest.mark.parametrize(

@@ -8,8 +8,9 @@ import numpy as np
 import pytest
 
 from ehtseg.measuring.doses import dose_means, fit_hill, hill, lack_of_fit, paired_changes
-from ehtseg.measuring.manifest import Treatment, dose_in, known_unit, read_manifest, well_name
+from ehtseg.measuring.manifest import Treatment, read_manifest, well_name
 from ehtseg.measuring.plate import plate_grid, plate_table, similarity, standard_scores
+from ehtseg.measuring.units import dose_in, known_unit
 from ehtseg.records import UserError
 
 HEADER = "file,well,drug,dose,unit,time,pacing\n"
@@ -70,7 +71,8 @@ def test_a_mark_is_for_decimals_only_where_that_is_sure(
     tmp_path: Path, mark: str, doses: tuple[str, ...], read: tuple[float, ...] | None
 ) -> None:
     path = tmp_path / "m.csv"
-    rows = [("file", "well", "drug", "dose", "unit"), *(("a", "A1", "iso", d, "nM") for d in doses)]
+    lines = [(f"{d}.avi", "A1", "iso", d, "nM") for d in doses]
+    rows = [("file", "well", "drug", "dose", "unit"), *lines]
     path.write_text("\n".join(mark.join(row) for row in rows))
     if read is None:
         with pytest.raises(UserError, match=r"the dose '.*': write \d+ or"):
@@ -91,6 +93,12 @@ def test_a_mark_is_for_decimals_only_where_that_is_sure(
         ("a.avi,A1,,1,uM,,\n", "without a drug"),
         ("a.avi,,iso,1,uM,,\n", "line 2: no well"),
         ("a.avi,A1,iso,1,uM,12 min,\n", "not written HH:MM:SS"),
+        (
+            "a.avi,A1,,,,,\na.avi,A1,iso,1,uM,,\n",
+            "line 3: a.avi at 0 s shows iso 1 uM, but in line",
+        ),
+        ("a.avi,A1,iso,1,uM,,\na.avi,A1,iso,1,uM,,60\n", "line 3: .* iso 1 uM paced at 60 beats"),
+        ("a.avi,A1,,,,,\na.avi,A1,iso,0.1,uM,,60,5\n", "line 3: more cells than .* decimal comma"),
         ("a.avi,A1,iso,1,uM,,2\n", r"in Hz\? write 120"),
         ("b.avi,A1,iso,1,uM,,\n", r"no recording b.avi \(nearest: a.avi\)"),
         ("a.avi,A1,iso,1,uM,,\na.avi,H7,iso,1,uM,,\n", "line 3: unknown well H7"),
@@ -127,6 +135,92 @@ def test_missing_columns_empty_and_missing_files(tmp_path: Path) -> None:
         read_manifest(manifest(tmp_path, "", header=""))
     with pytest.raises(UserError, match="readable manifest"):
         read_manifest(tmp_path / "none.csv")
+
+
+def test_a_dose_of_0_has_the_unit_and_spelling_of_its_drug(tmp_path: Path) -> None:
+    lines = "a,A1,iso,0,,,\nb,A2,ISO,0,nM,,\nc,A1,Iso,0.1,uM,,\nd,A1,,,nM,,\ne,A3,DMSO,0,,,\n"
+    rows = read_manifest(manifest(tmp_path, lines))
+    assert [(row.drug, row.dose, row.unit) for row in rows[:3]] == [
+        ("Iso", 0, "uM"),
+        ("Iso", 0, "uM"),
+        ("Iso", 0.1, "uM"),
+    ]
+    assert [(row.drug, row.unit) for row in rows[3:]] == [("", "nM"), ("DMSO", "")]
+    means = dose_means(paired_changes([rows[3], *rows[:1], rows[2]], [1, 1, 2]))
+    assert [(mean.dose, mean.unit) for mean in means] == [(0, "uM"), (0.1, "uM")]
+
+
+def test_two_lines_of_one_file_that_say_the_same_are_no_contradiction(tmp_path: Path) -> None:
+    lines = "a,A1,,,,,\na,A1,control,0,uM,,\na,A1,iso,1,uM,00:10:00,\nb,A1,iso,2,uM,,\n"
+    assert len(read_manifest(manifest(tmp_path, lines))) == 4
+
+
+def test_two_paths_of_one_file_are_one_file(tmp_path: Path) -> None:
+    path = manifest(tmp_path, "a.avi,A1,,,,,\nfilms/a.avi,A1,iso,1,uM,,\n")
+    with pytest.raises(UserError, match=r"line 3: films/a\.avi at 0 s"):
+        read_manifest(path, files=["/data/films/a.avi"])
+
+
+@pytest.mark.parametrize("names", ["pacing_bpm,time_s", "Pacing (bpm),Time [s]"])
+def test_columns_may_be_named_with_their_unit(tmp_path: Path, names: str) -> None:
+    header = f"file,well,drug,dose,unit,{names},plate,cell line,notes,date\n"
+    lines = "a,A1,,,,60,,7,iPS,good,\na,A1,iso,1,uM,90,600.5,7,iPS,,\na,A1,iso,2,uM,90,1200\n"
+    rows = read_manifest(manifest(tmp_path, lines, header))
+    assert [row.time_s for row in rows] == [0, 600.5, 1200]
+    assert [row.pacing_bpm for row in rows] == [60, 90, 90]
+
+
+def test_a_time_in_seconds_that_is_none_is_named(tmp_path: Path) -> None:
+    header = "file,well,drug,dose,unit,time_s\n"
+    for cell in ("soon", "0:20:00", "-5"):
+        with pytest.raises(UserError, match=r"line 2: (the time_s '\S+' is no|a time of -5 s)"):
+            read_manifest(manifest(tmp_path, f"a,A1,iso,1,uM,{cell}\n", header))
+
+
+@pytest.mark.parametrize(
+    ("names", "said"),
+    [
+        ("drug,dose,unit", "drug, dose, unit more than once"),
+        ("time,time_s", "time more than once"),
+        ("pacing,Pacing_bpm", "pacing more than once"),
+        ("times", "“times”, which is near to “time_s”"),
+        ("time_min", "“time_min”, which is near to “time”"),
+        ("Time (min)", "“time_min”"),
+        ("pacing_hz", "“pacing_hz”, which is near to “pacing”"),
+        ("pacign", "near to “pacing”"),
+        ("start time", "near to “start”"),
+        ("drug2,dose2,unit2", "near to “drug”"),
+    ],
+)
+def test_columns_that_are_repeated_or_nearly_named_are_refused(
+    tmp_path: Path, names: str, said: str
+) -> None:
+    with pytest.raises(UserError, match=said):
+        read_manifest(manifest(tmp_path, "a,A1,iso,1,uM\n", f"file,well,drug,dose,unit,{names}\n"))
+
+
+@pytest.mark.parametrize(
+    ("above", "mark"), [("\n", ","), ("\n ,,,\n\n", ","), ("sep=;\n", ";"), ('"SEP=|",\n\n', "|")]
+)
+def test_what_a_spreadsheet_puts_above_the_names_is_passed_over(
+    tmp_path: Path, above: str, mark: str
+) -> None:
+    rows = (("file", "well", "drug", "dose", "unit"), ("a", "A1", "iso", "0,1", "mol"))
+    text = "\n".join(mark.join(f'"{cell}"' for cell in row) for row in rows)
+    line = above.count("\n") + 2
+    with pytest.raises(UserError, match=f"line {line}: the unit 'mol'"):
+        read_manifest(manifest(tmp_path, text, above))
+    (row,) = read_manifest(manifest(tmp_path, text.replace("mol", "uM"), above))
+    assert (row.line, row.dose) == (line, 0.1)
+
+
+def test_a_start_may_have_an_hour_of_one_digit(tmp_path: Path) -> None:
+    header = "file,well,drug,dose,unit,start\n"
+    lines = "a,A1,,,,{}\nb,A1,iso,1,uM,{}\n"
+    for start in (("9:30:00", "10:30:00"), ("2026-11-20 9:30:00", "2026-11-20T9:45")):
+        rows = read_manifest(manifest(tmp_path, lines.format(*start), header))
+        assert rows[0].stamp is not None
+        assert f"{rows[0].stamp.at:%H:%M:%S}" == "09:30:00"
 
 
 def test_units_and_wells() -> None:

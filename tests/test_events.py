@@ -68,6 +68,37 @@ def test_an_event_that_cannot_be_read_says_the_form_expected(text: str) -> None:
         read_event(text)
 
 
+@pytest.mark.parametrize(
+    "text",
+    ["30 min isoprenaline 1 uM", "12.5 mins iso 1 uM", "1 h wash", "2 Hours wash", "750 ms wash",
+     "5 sec. iso 1 uM", "90 seconds wash", "30 minutes"],
+)  # fmt: skip
+def test_a_time_in_another_unit_is_not_read_as_seconds(text: str) -> None:
+    word = text.split()[1]
+    with pytest.raises(UserError, match=f"“{word}” after the number in .*00:12:30 isoprenaline"):
+        read_event(text)
+
+
+def test_a_second_wash_is_a_wash() -> None:
+    event = read_event("750 wash 2")
+    assert (event.is_wash, event.label, event.dose) == (True, "wash 2", None)
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("750 medium 12", "no unit after “12” in “750 medium 12”"),
+        ("750 iso 5", "no unit after “5”"),
+        ("750 iso 1.25", "no unit after “1.25”"),
+        ("750 iso 12 mol", "the unit “mol” in"),
+        ("750 iso 12,5uM", "the unit “,5uM” in"),
+    ],
+)
+def test_a_dose_is_named_whole_where_its_unit_is_missing(text: str, said: str) -> None:
+    with pytest.raises(UserError, match=said):
+        read_event(text)
+
+
 def test_an_effect_is_found_with_its_interval_and_onset() -> None:
     t50_s, amplitude, span_s = recording(15, [(300, 1.0), (300, 1.3)])
     found = effects(t50_s, {"amplitude_um": amplitude}, [read_event("300 iso 1 uM")], span_s)

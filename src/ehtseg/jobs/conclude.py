@@ -65,7 +65,7 @@ def conclude(
     signal, meaning = as_shortening(choice, traces)
     found = find_beats(*rising(traces.time_s, signal), max_bpm=recipe.max_bpm)
     by_hand = [_in_seconds(edit, clock) for edit in edits]
-    finding = _unless_swaying(apply_edits(found, by_hand), traces, choice, recipe.trace)
+    finding = _unless_swaying(apply_edits(found, by_hand, clock.tell), traces, choice, recipe.trace)
     flags += filter(None, [needless(found, by_hand)])
     rows = table_of_beats(finding.time_s, finding.x, finding.beats, meaning)
     sure = finding.verdict == "beating"

@@ -15,8 +15,8 @@ import numpy as np
 from scipy.ndimage import median_filter
 
 from ehtseg.measuring.comparison import Level, levels, log_ratio, recovered, steady
-from ehtseg.measuring.manifest import OTHER_UNITS, UNITS, known_unit
 from ehtseg.measuring.rhythm import SLOWEST_S, filmed_until_s, gaps_s, intervals_s
+from ehtseg.measuring.units import OTHER_UNITS, UNITS, known_unit
 from ehtseg.measuring.windows import seen_share
 from ehtseg.records import Array, UserError
 
@@ -30,6 +30,9 @@ LONGEST_GAP_S = 5.0  # without frames, up to which a time to effect is still one
 NEAR_S = 2.0  # between a gap and the beats beside it
 HELD_BEATS = 5  # the median must stay beyond half so long
 WASHES = ("wash", "washout", "wash-out", "wash out")
+TIMED = "a time (HH:MM:SS, MM:SS or seconds), what was done, and its dose"
+UNIT_OF_TIME = re.compile(r"(ms|s|secs?|seconds?|mins?|minutes?|h|hrs?|hours?)[.,;:]?", re.I)
+DOSED = re.compile(r"(\S.*?)\s+(\d++(?:\.\d++)?+(?:[eE][+-]?\d++)?+)\s*(\S*)")  # drug, dose, unit
 NAN = float("nan")
 
 Verdict = Literal["effect", "no effect shown", "cannot tell"]
@@ -88,20 +91,28 @@ def read_event(text: str) -> Event:
     True
     """
     found = re.fullmatch(r"\s*(?:(?:(\d+):)?(\d+):)?(\d+(?:\.\d+)?)\s*s?\s+(\S.*?)\s*", text)
-    clock = found and (found[2] is None or float(found[3]) < 60)
-    if not found or not clock or (found[1] is not None and int(found[2]) > 59):
-        raise _unreadable(f"“{text}”", "a time, what was done, and its dose")
+    if (
+        not found
+        or (found[2] and float(found[3]) >= 60)
+        or (found[1] is not None and int(found[2]) > 59)
+    ):
+        raise _unreadable(f"“{text}”", TIMED)
     hours, minutes, seconds, label = found.groups()
     time_s = int(hours or 0) * 3600 + int(minutes or 0) * 60 + float(seconds)
-    dosed = re.fullmatch(r"(\S.*?)\s+(\d+(?:\.\d+)?(?:[eE][+-]?\d+)?)\s*(\S+)", label)
+    if UNIT_OF_TIME.fullmatch(word := label.split()[0]):
+        raise _unreadable(f"“{word}” after the number in “{text}”", TIMED)
+    dosed = DOSED.fullmatch(label)
     if dosed is None and any(map(known_unit, label.split())):
         raise _unreadable(f"“{text}”", "a time, then the drug, then its dose")
     if dosed is None:
         return Event(time_s, label, drug=label)
+    if dosed[1].casefold() in WASHES and not dosed[3]:  # "wash 2", the second one
+        return Event(time_s, label, drug=dosed[1])
     unit = known_unit(dosed[3]) or next((u for u in OTHER_UNITS if u == dosed[3]), None)
     if unit is None:
         allowed = ", ".join((*UNITS, *OTHER_UNITS))
-        raise _unreadable(f"the unit “{dosed[3]}” in “{text}”", f"a dose in one of {allowed}")
+        got = f"the unit “{dosed[3]}”" if dosed[3] else f"no unit after “{dosed[2]}”"
+        raise _unreadable(f"{got} in “{text}”", f"a dose in one of {allowed}")
     return Event(time_s, label, dosed[1], float(dosed[2]), unit)
 
 

@@ -4,39 +4,28 @@ from __future__ import annotations
 
 import csv
 import difflib
-import io
 import re
 import unicodedata
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from ehtseg.measuring.sheet import Row, Sheet, number, sheet_of
+from ehtseg.measuring.units import UNITS, dose_in, known_unit
 from ehtseg.reading.stamps import Stamp, read_stamp
 from ehtseg.records import UserError
 
 NEEDED = ("file", "well", "drug", "dose", "unit")
 OPTIONAL = ("time", "pacing", "start")
-UNITS = {  # unit -> (kind, size)
-    "pM": ("molar", 1e-12),
-    "nM": ("molar", 1e-9),
-    "uM": ("molar", 1e-6),
-    "mM": ("molar", 1e-3),
-    "M": ("molar", 1.0),
-    "pg/mL": ("mass", 1e-12),
-    "ng/mL": ("mass", 1e-9),
-    "ug/mL": ("mass", 1e-6),
-    "mg/mL": ("mass", 1e-3),
-    "%": ("share", 0.01),
-}
-OTHER_UNITS = ("Hz", "bpm", "V", "mV", "°C")  # of events that are no drug
+WITH_UNIT = {"time_s": "time", "pacing_bpm": "pacing"}  # other names of these columns
 NO_DRUG = ("", "none", "baseline", "control", "untreated")
 SLOWEST_BPM = 10.0  # of pacing; a smaller number was meant in Hz
 MOST_SAID = 6  # problems in one message
+NEAR = 0.82  # names of columns so alike (0 to 1) may be meant as one
 CURE = (
     "Correct these lines. Without --manifest each recording can still be analysed by itself: its "
     "beats, kinetics and flags need no other; only the comparison of wells and doses does."
 )
-THOUSANDS = re.compile(r"[1-9]\d{0,2}[.,]\d{3}")  # 1,000 may be a thousand or one
 PLATE_WELL = re.compile(r"([A-Pa-p])0*([1-9]|1\d|2[0-4])")
 
 
@@ -73,34 +62,6 @@ class Treatment:
         return self.dose == 0
 
 
-def known_unit(text: str) -> str | None:
-    """A concentration unit as the manifest writes it, None for an unknown one.
-
-    >>> known_unit("µM"), known_unit("ng/ml"), known_unit("mol")
-    ('uM', 'ng/mL', None)
-    """
-    plain = text.strip().replace("µ", "u").replace("μ", "u")
-    return next((unit for unit in UNITS if unit.casefold() == plain.casefold()), None)
-
-
-def dose_in(dose: float, unit: str, target: str) -> float:
-    """A dose in another unit of the same kind (moles, mass, share).
-
-    Raises: UserError between kinds, for which the molar mass would be needed.
-
-    >>> dose_in(300.0, "nM", "uM")
-    0.3
-    """
-    (kind, size), (wanted, wanted_size) = UNITS[unit], UNITS[target]
-    if kind != wanted:
-        raise UserError(
-            f"doses of one drug in units of one kind, such as {target}",
-            unit,
-            "Write all doses of a drug in moles or all in mass.",
-        )
-    return float(f"{dose * size / wanted_size:.12g}")
-
-
 def well_name(text: str) -> str:
     """A well as a plate names it (A1, without a leading zero), or the name of a chip as it is.
 
@@ -117,24 +78,28 @@ def read_manifest(
     """The treatments in a manifest, in the order of its lines.
 
     A CSV table with comma, semicolon or tab, and the columns file, well, drug, dose, unit, and
-    where they are needed time (HH:MM:SS in the file, from which the line holds), pacing (beats a
-    minute; empty or 0: none) and start (when the file begins: 2026-11-20 09:30:00, or 09:30:00).
+    where they are needed time (HH:MM:SS in the file, from which the line holds; or time_s),
+    pacing (beats a minute; empty or 0: none; or pacing_bpm) and start (when the file begins:
+    2026-11-20 09:30:00, or 09:30:00). Other columns are left alone.
     `files` are the recordings at hand, `wells` those of the plate; None: any. A drug is spelt as
     in its first line, and its doses are in the unit of that line.
 
-    Raises: UserError that names every problem with its line: missing columns, unknown files and
-    wells, units and numbers that cannot be read.
+    Raises: UserError for columns that are missing, repeated or nearly named like one of these;
+    and one that names every problem with its line: unknown files and wells, units and numbers
+    that cannot be read, two treatments of a file at one time.
     """
-    rows, marks = _rows(path)
+    sheet = _sheet(path)
+    marks = sheet.decimal_marks(("dose", "pacing", *WITH_UNIT))
     treatments: list[Treatment] = []
     problems: list[str] = []
-    for line, row in rows:
+    for row in sheet.rows:
         try:
-            treatments.append(_treatment(line, row, marks))
+            treatments.append(_treatment(row, marks))
         except ValueError as error:
-            problems.append(f"line {line}: {error}")
+            problems.append(f"line {row.line}: {error}")
     problems += _strange_files(treatments, files)
     problems += _strange_wells(treatments, wells)
+    problems += _two_at_once(treatments, files or ())
     problems += _mixed_units(treatments)
     problems += _strange_starts(treatments)
     if problems:
@@ -162,88 +127,105 @@ def _composed(path: str) -> tuple[str, ...]:
     return Path(unicodedata.normalize("NFC", path)).parts
 
 
-def _rows(path: Path) -> tuple[list[tuple[int, dict[str, str]]], set[str]]:
-    """The lines with their numbers, and the marks that surely stand before decimals in them."""
+def _sheet(path: Path) -> Sheet:
+    """The table with its names checked."""
     try:
-        text = path.read_text(encoding="utf-8-sig")
-    except (OSError, UnicodeDecodeError) as error:
+        sheet = sheet_of(path.read_text(encoding="utf-8-sig"))
+    except (OSError, UnicodeDecodeError, csv.Error) as error:
         cure = "Check the path, and save the table as CSV (UTF-8)."
         raise UserError(f"a readable manifest at {path}", str(error), cure) from error
-    header = text.partition("\n")[0]
-    mark = max(";\t,", key=header.count)
-    reader = csv.reader(io.StringIO(text), delimiter=mark)
-    names = [name.strip().casefold() for name in next(reader, [])]
-    missing = [name for name in NEEDED if name not in names]
+    missing = [name for name in NEEDED if name not in sheet.names]
     if missing:
         raise UserError(
             f"the columns {', '.join(NEEDED)} (and time, pacing where needed) in {path.name}",
-            f"{', '.join(names) or 'an empty file'}: no {', '.join(missing)}",
+            f"{', '.join(sheet.names) or 'an empty file'}: no {', '.join(missing)}",
             "Name the columns in the first line.",
         )
-    rows = [(reader.line_num, [cell.strip() for cell in row]) for row in reader]
-    filled = [(line, dict(zip(names, row, strict=False))) for line, row in rows if any(row)]
-    if not filled:
+    _refuse_unclear(sheet.names, path)
+    if not sheet.rows:
         cure = "Add one line for each recording."
         raise UserError(f"lines of data in {path.name}", "only a header", cure)
-    blank = dict.fromkeys((*NEEDED, *OPTIONAL), "")
-    numbers = [row.get(name, "") for _, row in filled for name in ("dose", "pacing")]
-    proof = [one for one in numbers if not THOUSANDS.fullmatch(one)]
-    marks = {point for point in ".," if any(re.fullmatch(rf"\d+\{point}\d+", one) for one in proof)}
-    marks |= {"."} if mark == "," else set()
-    return [(line, {**blank, **row}) for line, row in filled], marks
+    return sheet
 
 
-def _treatment(line: int, row: dict[str, str], marks: Collection[str]) -> Treatment:
+def _refuse_unclear(names: Sequence[str], path: Path) -> None:
+    """Names of columns of which two mean the same, or of which one may be a slip of the pen."""
+    plain = [WITH_UNIT.get(name, name) for name in names]
+    known = (*NEEDED, *OPTIONAL)
+    repeated = [name for name in known if plain.count(name) > 1]
+    if repeated:
+        raise UserError(
+            f"each column once in {path.name}",
+            f"{', '.join(repeated)} more than once",
+            "Keep one of each: a line holds one drug at one dose, from one time on.",
+        )
+    for name in plain:
+        near = difflib.get_close_matches(name, [*known, *WITH_UNIT], n=1, cutoff=NEAR)
+        near += [one for one in OPTIONAL if one not in plain and name.startswith(f"{one}_")]
+        if near and name not in known:
+            raise UserError(
+                f"columns in {path.name} with the names {', '.join((*known, *WITH_UNIT))}",
+                f"“{name}”, which is near to “{near[0]}”",
+                "Name it so if that is meant (time as HH:MM:SS, time_s in seconds, pacing in beats "
+                "a minute). A column of your own needs a name that is less alike.",
+            )
+
+
+def _treatment(line: Row, marks: Collection[str]) -> Treatment:
+    row = dict.fromkeys((*NEEDED, *OPTIONAL, *WITH_UNIT), "") | line.cells
+    if line.surplus:
+        hint = "a decimal comma? Write a point; else name every column"
+        raise ValueError(f"more cells than columns, “{line.surplus}” too much ({hint})")
     if not row["file"] or not row["well"]:
         raise ValueError("no file" if not row["file"] else "no well")
     no_drug = row["drug"].casefold() in NO_DRUG
-    dose = 0.0 if no_drug and not row["dose"] else _number(row["dose"], "dose", marks)
+    dose = 0.0 if no_drug and not row["dose"] else number(row["dose"], "dose", marks)
     unit = known_unit(row["unit"])
     if dose < 0 or (no_drug and dose > 0):
         raise ValueError(f"a dose of {dose:g}" + (" without a drug" if no_drug else ""))
     if unit is None and (row["unit"] or dose > 0):
         raise ValueError(f"the unit {row['unit']!r} is none of {', '.join(UNITS)}")
-    pacing = _number(row["pacing"], "pacing", marks) if row["pacing"] else 0.0
-    if pacing < 0 or 0 < pacing < SLOWEST_BPM:
-        hint = f" (in Hz? write {60 * pacing:g})" if pacing > 0 else ""
-        raise ValueError(f"pacing {pacing:g} beats a minute{hint}")
     return Treatment(
-        line,
+        line.line,
         row["file"],
         well_name(row["well"]),
         "" if no_drug else row["drug"],
         dose,
         unit or "",
-        _time_s(row["time"]),
-        pacing or None,
+        _time_s(row["time"]) if row["time"] else _seconds(row["time_s"], marks),
+        _pacing_bpm(row["pacing"] or row["pacing_bpm"], marks),
         _start(row["start"]),
     )
 
 
-def _number(text: str, what: str, marks: Collection[str]) -> float:
-    plain = text.replace(",", ".")
-    if not re.fullmatch(r"-?\d+(\.\d*)?([eE][+-]?\d+)?", plain):
-        raise ValueError(f"the {what} {text!r} is no number")
-    if THOUSANDS.fullmatch(text) and not any(mark in text for mark in marks):
-        small = f"{float(plain):g}" if plain.endswith("000") else f"{plain}0"
-        raise ValueError(f"the {what} {text!r}: write {plain.replace('.', '')} or {small}")
-    return float(plain)
+def _pacing_bpm(text: str, marks: Collection[str]) -> float | None:
+    pacing = number(text, "pacing", marks) if text else 0.0
+    if pacing < 0 or 0 < pacing < SLOWEST_BPM:
+        hint = f" (in Hz? write {60 * pacing:g})" if pacing > 0 else ""
+        raise ValueError(f"pacing {pacing:g} beats a minute{hint}")
+    return pacing or None
 
 
 def _time_s(text: str) -> float:
     found = re.fullmatch(r"(?:(\d+):)?([0-5]?\d):([0-5]?\d(?:\.\d+)?)", text)
-    if text and not found:
-        raise ValueError(f"the time {text!r} is not written HH:MM:SS")
     if not found:
-        return 0.0
+        raise ValueError(f"the time {text!r} is not written HH:MM:SS (in seconds: column time_s)")
     return int(found[1] or 0) * 3600 + int(found[2]) * 60 + float(found[3])
+
+
+def _seconds(text: str, marks: Collection[str]) -> float:
+    time_s = number(text, "time_s", marks) if text else 0.0
+    if time_s < 0:
+        raise ValueError(f"a time of {time_s:g} s")
+    return time_s
 
 
 def _start(text: str) -> Stamp | None:
     if not text:
         return None
     dated = bool(re.search(r"\d\D+\d.*[T ]", text))
-    found = read_stamp(text if dated else f"2000-01-01 {text}", "the manifest")
+    whole = re.sub(r"(^|[T ])(\d:)", r"\g<1>0\2", text)  # 9:30:00, as Excel writes it
+    found = read_stamp(whole if dated else f"2000-01-01 {whole}", "the manifest")
     if found is None:
         raise ValueError(f"the start {text!r} is no time (2026-11-20 09:30:00 or 09:30:00)")
     return replace(found, dated=dated)
@@ -276,6 +258,24 @@ def _strange_wells(rows: list[Treatment], wells: Collection[str] | None) -> Iter
             yield f"line {row.line}: unknown well {row.well}{_nearest(row.well, known)}"
 
 
+def _two_at_once(rows: list[Treatment], files: Collection[str]) -> Iterator[str]:
+    """Lines of one file that begin at one time, but are of two treatments."""
+    first: dict[tuple[str, float], Treatment] = {}
+    for row in rows:
+        file = next(iter(meant(row.file, files)), row.file)
+        before = first.setdefault((file, row.time_s), row)
+        of_both = [(one.drug.casefold(), one.dose, one.pacing_bpm) for one in (before, row)]
+        if of_both[0] != of_both[1]:
+            yield (
+                f"line {row.line}: {row.file} at {row.time_s:g} s shows {_shown(row)}, but in line "
+                f"{before.line} {_shown(before)}: write when it begins (column time, HH:MM:SS)"
+            )
+
+
+def _shown(row: Treatment) -> str:
+    return row.label + (f" paced at {row.pacing_bpm:g} beats a minute" if row.pacing_bpm else "")
+
+
 def _mixed_units(rows: list[Treatment]) -> Iterator[str]:
     kinds: dict[str, tuple[str, str]] = {}
     for row in rows:
@@ -304,10 +304,12 @@ def _strange_starts(rows: list[Treatment]) -> Iterator[str]:
 
 
 def _alike(rows: list[Treatment]) -> Iterator[Treatment]:
-    """The lines with one spelling and one unit a drug."""
+    """The lines with one spelling and one unit a drug: those of its first dose, at dose 0 too."""
     first: dict[str, Treatment] = {}
+    for row in sorted(rows, key=lambda row: row.dose == 0):
+        first.setdefault(row.drug.casefold(), row)
     for row in rows:
-        known = first.setdefault(row.drug.casefold(), row) if row.dose > 0 else row
+        known = first[row.drug.casefold()] if row.drug else row
         dose = dose_in(row.dose, row.unit, known.unit) if row.dose > 0 else row.dose
         yield replace(row, drug=known.drug, dose=dose, unit=known.unit)
 
