@@ -32,6 +32,9 @@ HELD_BEATS = 5  # the median must stay beyond half so long
 WASHES = ("wash", "washout", "wash-out", "wash out")
 TIMED = "a time (HH:MM:SS, MM:SS or seconds), what was done, and its dose"
 UNIT_OF_TIME = re.compile(r"(ms|s|secs?|seconds?|mins?|minutes?|h|hrs?|hours?)[.,;:]?", re.I)
+TIME = re.compile(  # after a colon less than 60
+    r"\s*(?:(?:(\d+):(?=[0-5]?\d:))?(\d+):(?=[0-5]?\d(?!\d)))?(\d+(?:\.\d+)?)\s*s?\s+(\S.*?)\s*"
+)
 DOSED = re.compile(r"(\S.*?)\s+(\d++(?:\.\d++)?+(?:[eE][+-]?\d++)?+)\s*(\S*)")  # drug, dose, unit
 NAN = float("nan")
 
@@ -90,12 +93,7 @@ def read_event(text: str) -> Event:
     >>> read_event("750 wash").is_wash
     True
     """
-    found = re.fullmatch(r"\s*(?:(?:(\d+):)?(\d+):)?(\d+(?:\.\d+)?)\s*s?\s+(\S.*?)\s*", text)
-    if (
-        not found
-        or (found[2] and float(found[3]) >= 60)
-        or (found[1] is not None and int(found[2]) > 59)
-    ):
+    if not (found := TIME.fullmatch(text)):
         raise _unreadable(f"“{text}”", TIMED)
     hours, minutes, seconds, label = found.groups()
     time_s = int(hours or 0) * 3600 + int(minutes or 0) * 60 + float(seconds)
@@ -104,10 +102,8 @@ def read_event(text: str) -> Event:
     dosed = DOSED.fullmatch(label)
     if dosed is None and any(map(known_unit, label.split())):
         raise _unreadable(f"“{text}”", "a time, then the drug, then its dose")
-    if dosed is None:
-        return Event(time_s, label, drug=label)
-    if dosed[1].casefold() in WASHES and not dosed[3]:  # "wash 2", the second one
-        return Event(time_s, label, drug=dosed[1])
+    if dosed is None or (dosed[1].casefold() in WASHES and not dosed[3]):  # "wash 2", the second
+        return Event(time_s, label, drug=dosed[1] if dosed else label)
     unit = known_unit(dosed[3]) or next((u for u in OTHER_UNITS if u == dosed[3]), None)
     if unit is None:
         allowed = ", ".join((*UNITS, *OTHER_UNITS))
