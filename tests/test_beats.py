@@ -419,3 +419,15 @@ def test_a_beat_taken_out_by_hand_is_no_noise() -> None:
     edited = apply_edits(finding, [Edit("remove", finding.accepted[5].peak_s)])
     assert len(edited.accepted) == len(finding.accepted) - 1
     assert edited.noise == pytest.approx(finding.noise, rel=0.3)
+
+
+def test_a_correction_leaves_the_other_beats_as_they_are() -> None:
+    """A first beat that the start cuts is none, and yet it ends the one after it."""
+    time_s = np.arange(0, 30, 1 / 30)
+    for first_s in (-0.15, -0.1, -0.05, 0.0, 0.03):
+        since_s = np.maximum(time_s[:, None] - np.arange(first_s, 30.2, 1.0), 0)
+        twitches = (1 - np.exp(-2 * since_s / 0.12)) * np.exp(-since_s / 0.25)
+        x = 24 * twitches.sum(1) + np.random.default_rng(0).normal(0, 0.1, len(time_s))
+        finding = find_beats(time_s, x)
+        edited = apply_edits(finding, [Edit("remove", finding.accepted[15].peak_s)])
+        assert len(edited.accepted) == len(finding.accepted) - 1, first_s

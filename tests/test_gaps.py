@@ -137,6 +137,21 @@ def test_beats_that_are_all_parted_by_gaps_have_no_rate() -> None:
     assert numbers["beat_rate_bpm"].n == numbers["rr_s"].n == 0
     assert np.isnan(numbers["beat_rate_bpm"].median)
     assert numbers["amplitude_px"].median == pytest.approx(1, abs=0.05)
+    assert finding.verdict == "beating"
+    assert np.isnan(finding.period_s)
+    assert np.isnan(numbers["missed_beats"].resolution)
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_a_camera_that_stalls_ends_no_analysis(seed: int) -> None:
+    """Between two frames the grid may have a maximum where nothing was filmed."""
+    rng = np.random.default_rng(seed)
+    steps_s = np.where(rng.random(600) < 0.05, rng.uniform(0.2, 1, 600), 1 / 30)
+    time_s = np.cumsum(steps_s) - steps_s[0]
+    since_s = (time_s - 0.5) % 1.0
+    x = 10 * np.exp(-(((since_s - 0.2) / 0.1) ** 2)) + rng.normal(0, 0.1, len(time_s))
+    finding = find_beats(time_s, x)
+    assert len(finding.accepted) > 5
 
 
 def test_the_verdict_counts_what_was_filmed() -> None:

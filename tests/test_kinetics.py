@@ -259,6 +259,22 @@ def test_the_rate_of_an_irregular_heart_is_not_the_mean_of_its_rates() -> None:
 # --- rhythm -------------------------------------------------------------------------------------
 
 
+def test_a_missing_beat_hides_no_alternans_and_makes_none() -> None:
+    sizes, at_s = np.tile([10.0, 6.0], 20), np.arange(40.0)
+    seen = np.arange(40) != 19
+    rr_s = np.diff(at_s[seen])
+    assert rhythm.alternans_pct(sizes[seen], rr_s) == pytest.approx(50, abs=2)
+    assert rhythm.alternans_pct(rr_s, rr_s) == 0
+    rr_s[7] = np.nan  # a pause of the camera: the longer part counts
+    assert rhythm.alternans_pct(sizes[seen], rr_s) == pytest.approx(50, abs=2)
+
+
+def test_bigeminy_is_alternans_of_intervals_and_no_missing_beats() -> None:
+    rr_s = np.tile([0.6, 1.4], 10)
+    assert rhythm.alternans_pct(rr_s, rr_s) == pytest.approx(80)
+    assert rhythm.alternans_pct(np.tile([10.0, 6.0], 11)[:21], rr_s) == pytest.approx(50, abs=2)
+
+
 def test_rhythm_by_hand() -> None:
     rr_s = rhythm.intervals_s(np.array([0, 1, 2, 2.5, 4, 5, 7.5, 8.5]))
     assert rhythm.pauses(rr_s) == 1

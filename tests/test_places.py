@@ -138,6 +138,9 @@ def test_with_several_drugs_the_last_line_of_a_well_counts() -> None:
     ]
     assert plate_of(lines, []).conditions["A1"] == ("no drug", "caffeine 10 mM")
     assert plate_of(lines[:2], []).conditions["A1"] == ("no drug", "iso 100 nM")
+    vehicle = (Treatment(0, "a.tif", "A1", "DMSO", 0.0, "", 0.0), Path("a.tif"))
+    more = (Treatment(3, "a.tif", "A1", "iso", 1.0, "nM", 3.0), Path("a.tif"))
+    assert plate_of([vehicle, lines[1], more], []).conditions["A1"] == ("DMSO 0", "iso 100 nM")
 
 
 def test_labels_with_dollar_signs_are_words(films: Path) -> None:

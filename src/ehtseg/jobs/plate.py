@@ -232,6 +232,7 @@ def _change_at(changes: Sequence[PairedChange], line: Treatment | None) -> float
 
 def _top(lines: Sequence[Treatment]) -> Treatment | None:
     """The line of the highest dose; of several drugs, which compare with nothing, the last."""
+    lines = [line for line in lines if line.dose > 0] or lines
     if len({line.drug for line in lines}) > 1:
         return lines[-1]
-    return max(lines, key=lambda line: line.dose, default=None)
+    return max(lines, key=lambda line: line.dose, default=None)  # a vehicle alone has dose 0

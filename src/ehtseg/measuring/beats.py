@@ -23,7 +23,7 @@ from ehtseg.measuring.beat import (
 )
 from ehtseg.measuring.levels import even, frame_interval_s, noise_sd
 from ehtseg.measuring.mean_beat import MeanBeat
-from ehtseg.measuring.rhythm import periodicity
+from ehtseg.measuring.rhythm import intervals_s, periodicity
 from ehtseg.measuring.verdict import Verdict, conclude, without_beats
 from ehtseg.records import Array
 
@@ -36,6 +36,7 @@ RHYTHMIC = 0.3  # autocorrelation from which on the period is trusted
 LONGEST_S = 6.0  # what takes longer is drift
 FEWEST_FRAMES = 20
 EDGE_FRAMES = 2  # a maximum so near to the edge of the recording may be the slope of a beat
+CUT_START, NO_RISE = "the recording starts during this beat", "no rise from a relaxed level"
 REMOVED = "removed by hand"
 NAN = float("nan")
 
@@ -149,7 +150,16 @@ def _candidates(time_s: Array, x: Array, period_s: float, strength: float) -> tu
     peaks, found = find_peaks(blurred, prominence=1e-9 * np.ptp(x), wlen=max(window, 3))
     peaks = peaks - rhythmic
     seen = (peaks >= EDGE_FRAMES) & (peaks < len(values) - EDGE_FRAMES)
-    return grid_s[peaks[seen]], found["prominences"][seen]
+    return _in_frames(time_s, grid_s[peaks[seen]], found["prominences"][seen])
+
+
+def _in_frames(time_s: Array, peaks_s: Array, size: Array) -> tuple[Array, Array]:
+    """Peaks that the grid has where nothing was filmed go to the nearest frame, each once."""
+    after = np.searchsorted(time_s, peaks_s).clip(1, len(time_s) - 1)
+    nearest = after - (peaks_s - time_s[after - 1] < time_s[after] - peaks_s)
+    off = np.abs(time_s[nearest] - peaks_s) > frame_interval_s(time_s)
+    moved_s, kept = np.unique(np.where(off, time_s[nearest], peaks_s), return_index=True)
+    return moved_s, size[kept]
 
 
 def _typical(prominence: Array) -> float:
@@ -175,8 +185,7 @@ def _judged(beat: Beat, by_hand: bool | None) -> Beat:
         said = "added by hand" + (not rises) * ", but nothing rises there"
         return replace(beat, reason=said if by_hand else REMOVED, accepted=by_hand and rises)
     if np.isnan(beat.t50_s):
-        start = beat.clipped == "start"
-        cut = "the recording starts during this beat" if start else "no rise from a relaxed level"
+        cut = CUT_START if beat.clipped == "start" else NO_RISE
         return replace(beat, accepted=False, reason=cut)
     if beat.likeness < LEAST_LIKENESS:
         reason = f"unlike the mean beat: correlation {beat.likeness:.2f}, below {LEAST_LIKENESS}"
@@ -197,7 +206,7 @@ def _cut_off(time_s: Array, x: Array, beats: Sequence[Beat]) -> list[Beat]:
     rows: list[Beat] = []
     ahead = x[time_s < min(known[0].onset_s, known[0].peak_s)]
     if len(ahead) > 2 and float(np.mean(ahead[:2])) - known[0].rest > least:
-        rows.append(_half(float(time_s[0]), "start", "the recording starts during this beat"))
+        rows.append(_half(float(time_s[0]), "start", CUT_START))
     after_s, after = time_s[time_s > known[-1].end_s], x[time_s > known[-1].end_s]
     if len(after) > 2 and float(np.mean(after[-2:])) - known[-1].rest > least:
         rows.append(_half(float(after_s[-1]), "end", "the recording ends during this beat"))
@@ -220,7 +229,8 @@ def _concluded(time_s: Array, x: Array, beats: list[Beat]) -> BeatFinding:
         why = f"not beating: {reasons[0]}"
         beats = [replace(b, accepted=False, reason=b.reason or why) for b in beats]
         known = []
-    period_s = float(np.median(np.diff([b.t50_s for b in known]))) if len(known) > 1 else NAN
+    rr_s = intervals_s(np.array([beat.t50_s for beat in known]), time_s)
+    period_s = float(np.median(rr_s[np.isfinite(rr_s)])) if np.isfinite(rr_s).any() else NAN
     level = baseline(time_s, known)
     return BeatFinding(verdict, reasons, tuple(beats), period_s, noise, level, time_s, x, mean)
 

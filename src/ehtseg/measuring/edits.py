@@ -17,7 +17,7 @@ from typing import Literal
 
 import numpy as np
 
-from ehtseg.measuring.beats import MAX_BPM, BeatFinding, measured
+from ehtseg.measuring.beats import CUT_START, MAX_BPM, NO_RISE, BeatFinding, measured
 from ehtseg.measuring.quality import Flag
 from ehtseg.measuring.sheet import Row, number, sheet_of
 from ehtseg.records import UserError, written_whole
@@ -94,8 +94,11 @@ def apply_edits(
     by_hand, _ = _decided(finding, edits, tell)
     if not by_hand:
         return finding
+    bounds = {beat.peak_s for beat in finding.beats if beat.reason in (CUT_START, NO_RISE)}
+    bounds -= {beat.peak_s for beat in finding.beats if np.isnan(beat.before_s)}
     apart = [beat for beat in finding.beats if beat.clipped == "" or beat.accepted]
     peaks = {beat.peak_s for beat in apart if beat.accepted or np.isfinite(beat.likeness)}
+    peaks |= bounds  # no beats, but what ends the ones beside them
     aside = {beat.peak_s: beat.reason for beat in apart if beat.peak_s not in peaks}
     peaks |= by_hand.keys()
     rejected = [(at, reason) for at, reason in aside.items() if at not in by_hand]

@@ -124,8 +124,8 @@ def rhythm_numbers(
         "pauses": float(rhythm.pauses(rr_s)),
         "missed_beats": float(rhythm.missed_beats(rr_s)),
         "extra_beats": float(rhythm.extra_beats(rr_s)),
-        "alternans_amplitude_pct": rhythm.alternans_pct(amplitudes),
-        "alternans_rr_pct": rhythm.alternans_pct(rr_s),
+        "alternans_amplitude_pct": rhythm.alternans_pct(amplitudes, rr_s),
+        "alternans_rr_pct": rhythm.alternans_pct(rr_s, rr_s),
     }
     if pacing_bpm is not None:
         numbers["capture_ratio"] = rhythm.capture_ratio(rr_s, pacing_bpm)

@@ -10,6 +10,7 @@ import numpy as np
 
 from ehtseg.measuring.beat import Beat, filmed_s
 from ehtseg.measuring.levels import frame_interval_s, swing, without_slow_line
+from ehtseg.measuring.rhythm import intervals_s
 from ehtseg.records import Array
 
 SURE, DOUBTFUL = 5.0, 3.5  # amplitude in noise levels: beating from SURE on, not below DOUBTFUL
@@ -47,7 +48,9 @@ def conclude(
         return without_beats(time_s, f"{high}, no more than noise itself reaches", repeats)
     if len(known) == 1:
         return "cannot tell", (f"one contraction in {duration_s:.1f} s gives no rate",)
-    period_s = float(np.median(np.diff([beat.t50_s for beat in known])))
+    rr_s = intervals_s(np.array([beat.t50_s for beat in known]), time_s)
+    seen_s = rr_s[np.isfinite(rr_s)]  # none where pauses part all beats: then no rate is told
+    period_s = float(np.median(seen_s)) if len(seen_s) else math.nan
     frames = period_s / frame_interval_s(time_s)
     if frames < FEWEST_FRAMES_PER_BEAT:
         return "cannot tell", (f"{frames:.1f} frames a beat: a faster rhythm would look the same",)
