@@ -35,7 +35,7 @@ HOW = {  # by the beginning of a column's name; the longest that fits counts
     "pauses": "intervals longer than twice the median",
     "missed_beats": "beats that would fill intervals of 1.5 medians or more",
     "extra_beats": "beats after less than 80 % of the median interval",
-    "alternans_amplitude": "difference of even and odd beats / mean amplitude",
+    "alternans_amplitude": "difference of even and odd beats (counting missing ones) / mean",
     "alternans_rr": "difference of even and odd intervals / mean interval",
     "capture_ratio": "share of pacing pulses answered by a beat",
 }

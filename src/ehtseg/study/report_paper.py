@@ -42,8 +42,8 @@ def paper_in_short(found: Found) -> list[str]:
             order = stats.spearmanr(printed, scores).statistic
             orders.append(f"{order:+.2f} ({place})")
     return [
-        f"The paper's lowest row{_of_those_run(lowest)}, {label(lowest)}, Dice {min(printed):.4f}, has "
-        f"here {', '.join(told)}. Rank correlation of our Dice with the printed one over the "
+        f"The paper's lowest row{_of_those_run(lowest)}, {label(lowest)}, Dice {min(printed):.4f}, "
+        f"has here {', '.join(told)}. Rank correlation of our Dice with the printed one over the "
         f"{len(rows)} rows that were run: {', '.join(orders) or NONE}; 1 is the paper's order. "
         "It describes these trainings and decides nothing."
     ]
