@@ -184,7 +184,8 @@ def test_certainty_is_tested_by_its_own_scores(tmp_path: Path) -> None:
         (line,) = tables[name].lines
         assert line.values["verdict"] == verdict, name
     text = str(document)
-    assert "1 planned contrasts in the share of undecided pixels 1 lower." in text
+    assert "In the share of undecided pixels; the share of undecided pixels near" in text
+    assert "In calibration error; calibration error, after temperature scaling; Dice at" in text
     assert "First row minus second row in calibration error," in text
 
 

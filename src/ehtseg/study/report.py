@@ -194,15 +194,17 @@ def _tallies(found: Found, places: Sequence[str]) -> str:
         "planned contrasts": planned_pairs(found),
         f"contrasts written down later ({found.study.later_when})": later_pairs(found),
     }
-    told = []
+    told: dict[str, list[str]] = {}
     for score, words in found.study.scores.items():
         tables = {row: found.together(row, places, score) for row in found.rows}
-        of = f" in {words}" if len(found.study.scores) > 1 else ""
-        told += [
-            tally_of(contrasts_at(tables, pairs), len(pairs), found.unit, f"{kind}{of}")
+        tallies = [
+            tally_of(contrasts_at(tables, pairs), len(pairs), found.unit, kind)
             for kind, pairs in kinds.items()
         ]
-    return " ".join(filter(None, told))
+        told.setdefault(" ".join(filter(None, tallies)), []).append(words)
+    if len(found.study.scores) == 1:
+        return "".join(told)
+    return " ".join(f"In {'; '.join(words)}: {tally}" for tally, words in told.items())
 
 
 def _missing_section(found: Found) -> Section:
