@@ -425,6 +425,8 @@ def test_a_training_starts_from_the_weights_of_a_run(
     before, after = (read_tensors(r.weights_file)[0] for r in (start, run))
     learnt = [name for name in before if name.endswith("weight")]
     assert all(torch.allclose(before[name], after[name], atol=1e-6) for name in learnt)
+    seen = run.facts["start"].pop("seen")
+    assert seen["train"] == sorted(start.facts["split"]["train"])
     assert run.facts["start"] == {
         "run": start.name,
         "weights": "last.safetensors",

@@ -19,6 +19,7 @@ from ehtseg.learning.baselines import (
     thumbnail,
 )
 from ehtseg.learning.scores import counts_of, dice, mean_at, score_images
+from ehtseg.reading.masks import IGNORED
 from ehtseg.records import UserError
 
 
@@ -83,6 +84,39 @@ def test_nearest_mask_survives_brightness_contrast_and_size():
         large = cv2.resize(image, (160, 120))
         mask_large = cv2.resize(mask.astype(np.uint8), (160, 120)) > 0
         assert dice(counts_of(predict(large) >= 0.5, mask_large)) > 0.97
+
+
+def barred(x: float) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """A dark disc on a light ground between two darker bars; its label, which leaves them out."""
+    mask, columns = disc(x, radius=12), np.indices((60, 80))[1]
+    bars = (columns < 20) | (columns > 62)
+    image = np.where(bars, 60, np.where(mask, 90, 200))
+    image = (image + np.random.default_rng(int(x)).normal(0, 5, image.shape)).clip(0, 255)
+    return image.astype(np.uint8), mask, np.where(bars, IGNORED, mask).astype(np.uint8)
+
+
+def test_pixels_that_do_not_count_choose_no_threshold():
+    frames = [barred(x) for x in (38, 40, 44)]
+    rule = fit_threshold((image, labelled) for image, _, labelled in frames)
+    for image, mask, labelled in frames:
+        assert dice(counts_of((rule(image) >= 0.5) & (labelled != IGNORED), mask)) > 0.95
+
+
+def test_pixels_that_do_not_count_are_in_no_mean():
+    image, whole = np.zeros((60, 80), np.uint8), disc(40).astype(np.uint8)
+    half = np.where(np.indices(whole.shape)[1] < 40, IGNORED, whole).astype(np.uint8)
+    predict = fit_mean_mask([(image, whole), (image, half)])
+    np.testing.assert_array_equal(predict(image), whole)
+    none = fit_mean_mask([(image, np.full_like(whole, IGNORED)), (image, half)])
+    np.testing.assert_array_equal(none(image), half == 1)
+
+
+@pytest.mark.parametrize("name", BASELINES)
+def test_a_label_that_leaves_nothing_out_is_as_good_as_a_mask(name):
+    frames = [frame(x, 180, 60) for x in (30, 36, 51)]
+    ours = BASELINES[name](frames)
+    other = BASELINES[name]((image, mask.astype(np.uint8)) for image, mask in frames)
+    np.testing.assert_array_equal(ours(frames[1][0]), other(frames[1][0]))
 
 
 def test_constant_image_is_no_trouble():

@@ -32,6 +32,7 @@ from ehtseg.seeing.graphs import (
     quantised,
     save_openvino,
 )
+from ehtseg.seeing.machine import processor_name
 from ehtseg.seeing.ways import REFERENCE, Way, choose_way, held, start, ways_here
 from test_nets import MEMBERS as NETS
 from test_rivals import MEMBERS as RIVALS
@@ -231,6 +232,23 @@ def test_a_run_is_taken_the_fastest_way_that_the_guard_let_pass(
 ) -> None:
     way, _ = choose_way(facts, SegmentRecipe.model_validate(choices), "cpu")
     assert str(way) == expected
+
+
+@pytest.mark.usefixtures("amx")
+def test_why_a_way_is_taken_says_no_more_than_is_known() -> None:
+    here = {**verdicts(torch_bf16=True, onnx_fp32=True), "machine": {"processor": processor_name()}}
+    there = {**here, "machine": {"processor": "another"}}
+
+    def why(facts: dict[str, Any], **choices: Any) -> str:
+        return choose_way(facts, SegmentRecipe.model_validate(choices), "cpu")[1]
+
+    passed, nothing = "the fastest that passed the guard", "nothing faster has passed the guard"
+    assert why(here, precision="bf16") == passed
+    assert why(there, precision="bf16") == f"{passed} (on another)"
+    assert why(here, precision="fp32") == nothing
+    assert why(there, precision="fp32") == f"{nothing} (on another)"
+    assert why(here, engine="onnx") == "asked for; it passed the guard"
+    assert why({}, engine="onnx") == "asked for; the guard has not passed it"
 
 
 def test_without_the_extra_everything_is_torch(monkeypatch: pytest.MonkeyPatch) -> None:

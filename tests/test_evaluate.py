@@ -19,11 +19,12 @@ from PIL import Image
 
 from conftest import write_labelled
 from ehtseg.learning.baselines import BASELINES
-from ehtseg.learning.evaluate import BATCH, evaluate, look
+from ehtseg.learning.evaluate import BATCH, evaluate, fitted_baselines, look, sets_of
 from ehtseg.learning.score_sheets import COLUMNS, net_sheet
 from ehtseg.learning.scores import EMPTY_RULE
 from ehtseg.learning.train import train
 from ehtseg.reading.dataset import Dataset, open_dataset
+from ehtseg.reading.masks import IGNORED
 from ehtseg.recipe import make_recipe
 from ehtseg.records import UserError
 from ehtseg.seeing.engines import Precision, TorchEngine, choose_device
@@ -236,6 +237,59 @@ def test_training_frames_are_recognised_under_another_name(
     assert sets.count("test") == len(run.facts["split"]["test"])
     by_name = evaluate(run, copied, "test").summary["models"]["net"]
     assert by_name == evaluate(run, open_dataset([folder]), "test").summary["models"]["net"]
+
+
+def test_frames_stay_seen_when_their_masks_are_written_anew(
+    run: RunFolder, folder: Path, tmp_path: Path
+) -> None:
+    shutil.copytree(folder, tmp_path / "copy")
+    for path in (tmp_path / "copy" / "masks").iterdir():
+        Image.fromarray(np.array(Image.open(path)) // 255).save(path)  # the same, as 0 and 1
+    again = open_dataset([tmp_path / "copy"])
+    n_train, n_validation = (len(run.facts["split"][name]) for name in ("train", "validation"))
+    sets = sets_of(run, again)
+    assert (sets.count("train"), sets.count("validation")) == (n_train, n_validation)
+    found = evaluate(run, again, "all")
+    assert f"trained on {n_train} of these 24 frames: their scores show memory" in found.warnings[0]
+    old = replace(run, facts={k: v for k, v in run.facts.items() if k != "images"})
+    assert set(sets_of(old, again)) == {"unseen"}
+    assert sets_of(old, open_dataset([folder])) == sets_of(run, open_dataset([folder]))
+    with pytest.raises(UserError, match="missing or changed"):
+        evaluate(run, again, "test")
+
+
+def test_frames_that_only_the_start_has_seen_are_memory_too(
+    run: RunFolder, folder: Path, tmp_path: Path
+) -> None:
+    other = open_dataset([write_labelled(tmp_path / "other", {"e": 5}, size=56)])
+    fit = {"start": str(run.path), "epochs": 1, "images_per_epoch": 8}
+    recipe = make_recipe(TINY.model_dump(), {"data": {"split": "random"}, "fit": fit})
+    later = train(other, recipe, tmp_path / "later", judged=False)
+    found = evaluate(later, open_dataset([folder]), "all")
+    n_known = len(run.facts["split"]["train"]) + len(run.facts["split"]["validation"])
+    sets = [row["set"] for row in found.tables["scores.csv"]]
+    assert (sets.count("start"), sets.count("unseen")) == (n_known, 24 - n_known)
+    told = f"started from {run.path.name}, which had {n_known} of these 24 frames in its own"
+    assert told in found.warnings[0]
+    quiet = evaluate(later, other, "all")
+    assert not any("started from" in warning for warning in quiet.warnings)
+
+
+def test_baselines_are_fitted_on_what_counts(
+    run: RunFolder, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    dataset, labels = open_dataset([folder]), list[Any]()
+
+    def fit(frames: Any) -> Any:
+        labels.extend(label for _, label in frames)
+        return lambda image: np.zeros(image.shape[:2], np.float32)
+
+    half = np.indices((64, 64))[0] < 20
+    monkeypatch.setattr(Dataset, "ignored", lambda self, i: half & ~self.read(i)[1])
+    monkeypatch.setitem(BASELINES, "threshold", fit)
+    fitted_baselines(run, dataset)
+    assert len(labels) == len(run.facts["split"]["train"])
+    assert all((label[:10] == IGNORED).all() and not (label[20:] > 1).any() for label in labels)
 
 
 def test_a_set_that_is_not_there_is_refused(run: RunFolder, folder: Path) -> None:

@@ -114,6 +114,33 @@ def test_maps_come_back_to_the_bit_whatever_was_there_before(tmp_path: Path) -> 
         assert torch.equal(got, expected)
 
 
+def test_a_picture_that_alone_is_new_is_never_computed_alone(tmp_path: Path) -> None:
+    """oneDNN takes another kernel for a batch of one, whose maps differ by 1e-6."""
+    kept, asked = FeatureCache(tmp_path / "a" / "one", 10**9), list[int]()
+
+    def compute(some: Tensor) -> list[Tensor]:
+        asked.append(len(some))
+        return maps_of(some)
+
+    images = torch.randn(4, 3, 8, 6)
+    kept(images[:3], compute)
+    found = kept(images, compute)
+    assert asked == [3, 2]
+    assert kept.computed == 4
+    assert torch.equal(found[0], images * 2)
+    other = FeatureCache(tmp_path / "b" / "one", 10**9)
+    other(images[:1], compute)  # as it would be without a cache
+    assert asked == [3, 2, 1]
+
+
+def test_a_picture_of_the_same_values_and_another_shape_is_another(tmp_path: Path) -> None:
+    kept = FeatureCache(tmp_path / "a" / "one", 10**9)
+    for shape in ((1, 3, 8, 6), (1, 3, 6, 8)):
+        images = torch.ones(shape)
+        assert torch.equal(kept(images, maps_of)[0], images * 2)
+    assert kept.computed == 2
+
+
 def test_a_file_cut_short_is_computed_again(tmp_path: Path) -> None:
     kept = FeatureCache(tmp_path / "a" / "one", 10**9)
     images = torch.randn(1, 3, 8, 6)

@@ -6,6 +6,7 @@ from collections.abc import Callable
 
 import pytest
 import segmentation_models_pytorch as smp
+import timm
 import torch
 from torch import Tensor, nn
 
@@ -94,6 +95,15 @@ def test_paper_profile_has_the_tutorials_size(name: str, parameters: int) -> Non
     plan = DECODERS["paper"]
     net = TransferUNet(Encoder(name, scratch_card(name), plan.coarsest), plan)
     assert sum(p.numel() for p in net.parameters()) == parameters
+
+
+def test_no_tensor_of_an_encoder_is_left_as_the_memory_that_it_was_found_in() -> None:
+    """timm's standardised convolutions have a gain, which `initialise` does not draw."""
+    body = build(scratch("timm:nf_resnet26")).body.encoder.body.state_dict()
+    theirs = timm.create_model("nf_resnet26", features_only=True).state_dict()
+    gains = [name for name in body if name.endswith(".gain")]
+    assert len(gains) == 29
+    assert all(torch.equal(body[name], theirs[name]) for name in gains)
 
 
 # --- segmentation_models.pytorch as oracle ---------------------------------------------------

@@ -25,13 +25,20 @@ from ehtseg.learning.batches import (
     epoch_order,
     images_per_epoch,
 )
-from ehtseg.learning.evaluate import counted
+from ehtseg.learning.evaluate import counted, start_warnings
 from ehtseg.learning.history import draw_history
 from ehtseg.learning.optimiser import learning_rate, make_optimiser
-from ehtseg.learning.train import NO_EARLY_STOP, ONE_SIDED, threshold_source, train
+from ehtseg.learning.train import (
+    NO_EARLY_STOP,
+    ONE_SIDED,
+    started,
+    threshold_source,
+    train,
+)
 from ehtseg.reading.dataset import Dataset, open_dataset
-from ehtseg.reading.splits import all_train, split_dataset
-from ehtseg.recipe import DataRecipe, FitRecipe, Recipe, make_recipe
+from ehtseg.reading.geometry import working_shape
+from ehtseg.reading.splits import Split, all_train, split_dataset
+from ehtseg.recipe import DataRecipe, FitRecipe, Recipe, make_recipe, write_recipe
 from ehtseg.records import UserError
 from ehtseg.seeing.run_folder import RunFolder, open_run, read_facts, sha256_of, write_facts
 
@@ -104,6 +111,29 @@ def test_a_finished_training_is_left_alone(dataset: Dataset, finished: RunFolder
     train(dataset, TINY, finished.path, tell=said.append)
     assert (finished.path / "run.json").stat().st_mtime_ns == before
     assert "finished already" in said[-1]
+
+
+def test_a_resume_on_other_sets_is_refused(tmp_path: Path) -> None:
+    """Names draw the sets: the same files, renamed, would train on what run.json calls test."""
+    folder = write_labelled(tmp_path / "film", {"film": 12}, size=64)
+    recipe = make_recipe(TINY.model_dump(), {"data": {"split": "random"}, "fit": {"epochs": 2}})
+
+    def tick(done: int, _total: int) -> None:
+        if done > 4:
+            raise KilledError
+
+    before = open_dataset([folder])
+    with pytest.raises(KilledError):
+        train(before, recipe, tmp_path / "b", tick=tick)
+    for path in [*(folder / "images").iterdir(), *(folder / "masks").iterdir()]:
+        path.rename(path.with_name(f"new_{path.name}"))
+    (folder / "meta.json").write_text(
+        (folder / "meta.json").read_text().replace("film_", "new_film_")
+    )
+    after = open_dataset([folder])
+    assert after.sha256 == before.sha256
+    with pytest.raises(UserError, match=r"the split with which .*former names"):
+        train(after, recipe, tmp_path / "b")
 
 
 @pytest.mark.parametrize("kill_after", [0, 2, 4, 7])
@@ -307,6 +337,21 @@ def test_batch_norm_of_one_value_names_the_cure(dataset: Dataset, tmp_path: Path
         train(dataset, recipe, tmp_path / "run")
 
 
+@pytest.mark.parametrize(("size", "depth"), [(32, 5), (16, 4)])  # in training; in validation
+def test_instance_norm_of_one_pixel_names_the_cure(
+    dataset: Dataset, tmp_path: Path, size: int, depth: int
+) -> None:
+    recipe = make_recipe(
+        {
+            "data": {"split": "blocks", "guard_frames": 0, "size": size, "augment": "none"},
+            "net": {"name": "unet", "width": 2, "depth": depth, "norm": "instance"},
+            "fit": {"epochs": 1, "images_per_epoch": 8, "precision": "fp32"},
+        }
+    )
+    with pytest.raises(UserError, match=r"more than one pixel.*instance norm.*net\.depth"):
+        train(dataset, recipe, tmp_path / "run")
+
+
 @pytest.mark.parametrize("value", [0, 255])
 def test_validation_frames_of_one_kind_end_a_training_without_a_temperature(
     value: int, tmp_path: Path
@@ -386,6 +431,55 @@ def test_what_a_recipe_may_say_can_be_trained(dataset: Dataset, tmp_path: Path) 
     assert run.facts["epochs_done"] == 2
 
 
+def test_other_weights_than_those_of_the_start_are_refused(
+    dataset: Dataset, finished: RunFolder, tmp_path: Path
+) -> None:
+    start = {"start": str(finished.path)}
+    for name, value in {"transfer": 0, "control": "permuted", "weights": "x", "init": "he"}.items():
+        recipe = make_recipe(TINY.model_dump(), {"net": {name: value}, "fit": start})
+        with pytest.raises(UserError, match=rf"from fit\.start .*got net\.{name} {value} too"):
+            train(dataset, recipe, tmp_path / "other")
+        assert not (tmp_path / "other").exists()
+    he = tmp_path / "he"
+    shutil.copytree(finished.path, he)
+    write_recipe(make_recipe(TINY.model_dump(), {"net": {"init": "he"}}), he / "recipe.yaml")
+    for init in ("he", "xavier"):  # as the start, and the usual
+        changes = {"net": {"init": init}, "fit": {"start": str(he)}}
+        assert started(make_recipe(TINY.model_dump(), changes))[1]["run"] == "he"
+
+
+def test_frames_that_the_start_was_trained_on_are_told(tmp_path: Path) -> None:
+    dataset = open_dataset([write_labelled(tmp_path / "films", dict.fromkeys("abcd", 6))])
+    found = dataset.recordings
+
+    def sets(train: str, validation: str, test: str) -> Split:
+        parts = [[i for name in part for i in found[name]] for part in (train, validation, test)]
+        each = dict(zip(("train", "validation", "test"), map(tuple, parts), strict=True))
+        return replace(all_train(dataset), **each)
+
+    said: list[str] = []
+
+    def trained(name: str, split: Split, start: RunFolder | None = None) -> RunFolder:
+        said.clear()
+        recipe = with_fit(epochs=1, images_per_epoch=8, start=start and str(start.path))
+        return train(dataset, recipe, tmp_path / name, split=split, judged=False, tell=said.append)
+
+    first = trained("first", sets("a", "b", "cd"))
+    again = trained("again", sets("a", "b", "cd"), first)
+    assert not [line for line in said if "started from" in line], "the same sets: nothing leaks"
+    third = trained("third", sets("c", "d", "ab"), again)
+    (told,) = (line for line in said if "started from" in line)
+    assert "from again, which had 12 of the 12 test frames in its own training or val" in told
+    trained("last", sets("d", "a", "b"), third)  # which knows a and b from the first
+    known = [line.partition(" in its own")[0] for line in said if "started from" in line]
+    start = "The training started from third, which had 6 of the 6"
+    assert known == [f"{start} validation frames", f"{start} test frames"]
+    (told,) = start_warnings(again.facts, 0, {"a", "d"}, "these 6 frames")
+    assert "trained on other frames of a. Frames of one film" in told
+    assert start_warnings(again.facts, 0, {"d"}, "these 6 frames") == []
+    assert start_warnings(first.facts, 0, {"a"}, "these 6 frames") == []
+
+
 def test_an_epoch_shows_every_frame_equally_often() -> None:
     order = epoch_order(10, 25, seed=3, epoch=2)
     counts = np.bincount(order, minlength=10)
@@ -459,6 +553,19 @@ def test_the_canvas_holds_the_frames() -> None:
     assert canvas_of([(500, 1000)], DataRecipe(size=100, window=1.0)) == (128, 128)
     assert canvas_of([(500, 1000), (40, 40)], plain) == (96, 160)
     assert canvas_of([(500, 300)], DataRecipe(size=None, augment="none")) == (512, 320)
+    assert canvas_of([(64, 64), (60, 50)], DataRecipe(size=256, window=1.0)) == (64, 64)
+    assert canvas_of([(128, 128)], DataRecipe(size=256)) == (96, 96), "of what there is"
+
+
+@pytest.mark.parametrize("size", [48, 100, 256, 300, 512])
+@pytest.mark.parametrize("window", [0.5, 0.75, 1.0])
+def test_frames_that_are_shrunk_have_one_canvas_whatever_their_shape(
+    size: int, window: float
+) -> None:
+    edge = -(-round(window * size) // 32) * 32
+    for shape in ((512, 512), (1080, 1920), (512, 1024), (2160, 3840), (600, 4000), (1500, 200)):
+        for seen in (shape, working_shape(*shape, size)):
+            assert canvas_of([(40, 40), seen], DataRecipe(size=size, window=window)) == (edge, edge)
 
 
 def test_schedules_pass_through_their_published_points() -> None:

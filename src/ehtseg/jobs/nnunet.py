@@ -269,7 +269,7 @@ def _opponents(known: dict[str, Any], dataset: Dataset, sets: Sequence[Any]) -> 
         return {}
 
     def frames() -> Iterator[tuple[Array, Array]]:
-        return map(dataset.read, indices)
+        return (dataset.read_small(i, None) for i in indices)
 
     return {name: fit(frames()) for name, fit in BASELINES.items()}
 

@@ -1,7 +1,8 @@
 """Trivial opponents: what a segmentation has to beat before it has shown anything.
 
 Each is fitted on the training frames and gives a function from an image to the probability
-(H, W) of tissue, float32 in [0, 1]. None of them has seen a network.
+(H, W) of tissue, float32 in [0, 1]. None of them has seen a network. Pixels of the training frames
+that do not count choose no threshold and count in no mean.
 """
 
 from __future__ import annotations
@@ -15,9 +16,11 @@ import numpy as np
 
 from ehtseg.learning.scores import counts_of, dice
 from ehtseg.reading.geometry import to_working_size
+from ehtseg.reading.masks import IGNORED
 from ehtseg.records import Array, UserError
 
-Frames = Iterable[tuple[Array, Array]]  # image uint8 (H, W) or (H, W, 3), mask bool (H, W)
+# image uint8 (H, W) or (H, W, 3), mask bool (H, W) or label uint8 (H, W) as `read_small` gives it
+Frames = Iterable[tuple[Array, Array]]
 Predictor = Callable[[Array], Array]  # image -> probability (H, W)
 
 CHOICE_SIZE = 64  # rules are compared on frames of about 64 x 64 pixels
@@ -62,32 +65,36 @@ RULES = tuple(
 def fit_threshold(frames: Frames) -> Rule:
     """The best of `RULES` by mean Dice over the training frames; of equals, the first."""
     sums = np.zeros(len(RULES))
-    for image, mask in some(frames):
+    for image, label in some(frames):
         small = to_working_size(grey(image), CHOICE_SIZE)
-        truth = resized(mask, small.shape[:2]) >= 0.5
+        truth = resized(label == 1, small.shape[:2]) >= 0.5
+        kept = resized(label != IGNORED, small.shape[:2]) >= 0.5
         smoothed = {share: smooth(small, share) for share in SMOOTHING}
-        sums += [dice(counts_of(rule.mask(smoothed[rule.smoothing]), truth)) for rule in RULES]
+        found = (rule.mask(smoothed[rule.smoothing]) for rule in RULES)
+        sums += [dice(counts_of(mask[kept], truth[kept])) for mask in found]
     return RULES[int(sums.argmax())]
 
 
 def fit_mean_mask(frames: Frames) -> Predictor:
     """The mean of the training masks, brought to the size of the first one and then the image's."""
-    total, count, shape = np.zeros((1, 1)), 0, (1, 1)
-    for _, mask in some(frames):
-        if not count:
-            shape = (mask.shape[0], mask.shape[1])
-            total = np.zeros(shape)
-        total, count = total + resized(mask, shape), count + 1
-    mean = (total / count).astype(np.float32)
+    total, count, shape = np.zeros((1, 1)), np.zeros((1, 1)), (1, 1)
+    for _, label in some(frames):
+        if not count.any():
+            shape = (label.shape[0], label.shape[1])
+            total, count = np.zeros(shape), np.zeros(shape)
+        kept = label != IGNORED
+        total = total + resized(label == 1, shape)
+        count = count + (1 if kept.all() else resized(kept, shape))
+    mean = (total / np.where(count == 0, 1, count)).clip(0, 1).astype(np.float32)
     return lambda image: resized(mean, image.shape[:2])
 
 
 def fit_nearest_mask(frames: Frames) -> Predictor:
     """The mask of the training frame most like the image (correlation of thumbnails)."""
     thumbnails, masks = [], []
-    for image, mask in some(frames):
+    for image, label in some(frames):
         thumbnails.append(thumbnail(image))
-        masks.append((np.packbits(mask), mask.shape))
+        masks.append((np.packbits(label == 1), label.shape))
     known = np.stack(thumbnails)
 
     def predict(image: Array) -> Array:

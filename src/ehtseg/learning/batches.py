@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections import deque
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -56,13 +57,15 @@ def canvas_of(shapes: Sequence[tuple[int, int]], data: DataRecipe) -> tuple[int,
     """Height and width of the training pictures, from the frames' own (H, W).
 
     For strong augmentation and scenes, which turn, scale and shift frames, a square window of a
-    share `data.window` of the working size (same resolution, less work); without, the largest
-    frame at working size. Rounded up to a multiple of `STRIDE`.
+    share `data.window` of the working size (same resolution, less work), or of the largest frame's
+    where all are smaller; without, the largest frame at working size. Rounded up to a multiple of
+    `STRIDE`.
     """
     small = [working_shape(h, w, data.size) for h, w in shapes]
     height, width = max(h for h, _ in small), max(w for _, w in small)
     if data.augment in ("strong", "scenes"):
-        height = width = round(data.window * (data.size or max(height, width)))
+        edge = max(math.ceil(math.sqrt(h * w)) for h, w in small)  # of a square of the same area
+        height = width = round(data.window * min(data.size or edge, edge))
     return -(-height // STRIDE) * STRIDE, -(-width // STRIDE) * STRIDE
 
 

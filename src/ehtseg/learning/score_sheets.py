@@ -2,11 +2,12 @@
 
 The threshold is 0.5 where none is named; "chosen" is that of the run folder.
 
-scores.csv       one row an image: image, recording, set (train, validation, test, unused, or
-                 "unseen" by the run), tp, fp, fn, tn, dice, iou, hd95_px, assd_px, nsd_2px,
-                 boundary_iou, dice_at_chosen, iou_at_chosen, ece, brier, nll, undecided (share of
-                 pixels with 0.1 < p < 0.9), undecided_near_outline (the same within 5 px of the
-                 true outline; empty where there is none)
+scores.csv       one row an image: image, recording, set (train, validation, test, unused, "start":
+                 seen by a network that the training started from, or "unseen" by the run), tp, fp,
+                 fn, tn, dice, iou, hd95_px, assd_px, nsd_2px, boundary_iou, dice_at_chosen,
+                 iou_at_chosen, ece, brier, nll, undecided (share of pixels with 0.1 < p < 0.9),
+                 undecided_near_outline (the same within 5 px of the true outline; empty where there
+                 is none)
 baselines.csv    model, then the columns of scores.csv up to boundary_iou
 recordings.csv   model ("net" or a baseline), recording, images, then means over the images
 curve.csv        threshold, dice and iou (means over images), dice_pooled, iou_pooled

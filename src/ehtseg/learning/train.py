@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from ehtseg.learning.calibration import fit_temperature, is_one_class, no_pixels, tally
 from ehtseg.learning.checkpoint import RESUME, Memory, drop_state, load_state, save_state
+from ehtseg.learning.evaluate import SEEN, image_key, seen_before, seen_by, start_warnings
 from ehtseg.learning.feature_cache import features_kept
 from ehtseg.learning.guard import guard, shown, spread
 from ehtseg.learning.history import draw_history
@@ -18,7 +20,7 @@ from ehtseg.nets.build import Net, build
 from ehtseg.reading.dataset import Dataset
 from ehtseg.reading.masks import read_mask
 from ehtseg.reading.splits import Split, split_dataset
-from ehtseg.recipe import FROM_SCRATCH, FitRecipe, Recipe, write_recipe
+from ehtseg.recipe import FROM_SCRATCH, FitRecipe, NetRecipe, Recipe, write_recipe
 from ehtseg.records import UserError
 from ehtseg.seeing.engines import choose_device, memory_watched
 from ehtseg.seeing.machine import machine_facts, resolve
@@ -30,6 +32,7 @@ ONE_SIDED = (
     "The validation frames show no tissue, or nothing else: no threshold and no temperature can be "
     "chosen on them."
 )
+ORIGINS = ("transfer", "control", "weights", "init")  # of net: which weights there are at first
 NO_EARLY_STOP = "Without validation frames nothing stops early: all epochs are trained."
 
 
@@ -70,6 +73,8 @@ def train(
         return run
     with memory_watched("a smaller fit.batch (--batch) or data.size (--size)"):
         training = _prepare(dataset, split, run)
+        for line in _seen_by_the_start(run, dataset, split):
+            tell(line)
         memory = load_state(out, training.net, training.optimiser) or Memory()
         if memory.epochs_done:
             tell(f"Continuing after epoch {memory.epochs_done} of {recipe.epochs}.")
@@ -87,12 +92,14 @@ def train(
         return _finish(training, run, memory, judged)
 
 
-def started(recipe: Recipe) -> tuple[Net, dict[str, str]]:
-    """The network of a recipe that starts from a run, and which weights these were.
+def started(recipe: Recipe) -> tuple[Net, dict[str, Any]]:
+    """The network of a recipe that starts from a run, which weights these were, what they know.
 
-    Raises: UserError where the run cannot be used or has another network.
+    Raises: UserError where the run cannot be used or has another network, or where the recipe asks
+    for other weights at the same time.
     """
     start = chosen_run(recipe.fit.start)
+    _check_origins(recipe.net, start)
     ours, theirs = recipe.net.name, start.recipe.net.name
     try:
         net = start.net(recipe.net)
@@ -105,7 +112,12 @@ def started(recipe: Recipe) -> tuple[Net, dict[str, str]]:
             f"Give --net {theirs}, or leave fit.start out.",
         ) from error
     weights = start.weights_file
-    return net, {"run": start.name, "weights": weights.name, "weights_sha256": sha256_of(weights)}
+    return net, {
+        "run": start.name,
+        "weights": weights.name,
+        "weights_sha256": sha256_of(weights),
+        "seen": seen_by(start),
+    }
 
 
 def threshold_source(run: RunFolder) -> str:
@@ -115,6 +127,35 @@ def threshold_source(run: RunFolder) -> str:
     if run.recipe.fit.start is not None:
         return f"that of {run.facts['start']['run']}, where the training started"
     return "the usual one, for want of validation frames to choose it on"
+
+
+def _check_origins(net: NetRecipe, start: RunFolder) -> None:
+    """Refuse weights that those of the start would replace.
+
+    Raises: UserError for what is neither the usual nor as in the recipe of the start.
+    """
+    for name in ORIGINS:
+        ours, theirs = getattr(net, name), getattr(start.recipe.net, name)
+        if ours not in (theirs, getattr(NetRecipe(), name)):
+            raise UserError(
+                f"all weights from fit.start ({start.name}), made with net.{name} {theirs}",
+                f"net.{name} {ours} too",
+                f"Leave net.{name} out, or leave fit.start out.",
+            )
+
+
+def _seen_by_the_start(run: RunFolder, dataset: Dataset, split: Split) -> list[str]:
+    """What the sets that judge this training owe to where it started."""
+    own, told = {dataset.frames[i].recording for i in split.train}, []
+    for name, indices, sets in (
+        ("validation", split.validation, ("train",)),
+        ("test", split.test, SEEN),
+    ):
+        frames = [dataset.frames[i] for i in indices]
+        count = sum(seen_before(run.facts, frames, sets))
+        films = {frame.recording for frame in frames} - own
+        told += start_warnings(run.facts, count, films, f"the {len(frames)} {name} frames")
+    return told
 
 
 def _one_sided(dataset: Dataset, split: Split) -> list[str]:
@@ -157,7 +198,7 @@ def _prepare(dataset: Dataset, split: Split, run: RunFolder) -> Training:
 def _begin(dataset: Dataset, recipe: Recipe, split: Split, out: Path, tell: Tell) -> RunFolder:
     """Open the run folder of this very training, or think of it: nothing is written yet."""
     if (out / "run.json").exists():
-        return _reopen(dataset, recipe, out, tell)
+        return _reopen(dataset, recipe, split, out, tell)
     begun = ".run.json.part.json"  # all that a kill in the first moment leaves
     if out.exists() and (not out.is_dir() or {p.name for p in out.iterdir()} - {begun}):
         raise UserError(
@@ -173,6 +214,9 @@ def _begin(dataset: Dataset, recipe: Recipe, split: Split, out: Path, tell: Tell
         "data": [str(folder) for folder in dataset.folders],
         "split": split.to_json(),
         "split_sha256": split.sha256,
+        "images": {
+            name: [image_key(dataset.frames[i]) for i in getattr(split, name)] for name in SEEN
+        },
         "resolved": resolve(recipe.fit),
         "machine": machine_facts(),
         "notes": list(dataset.notes),
@@ -182,14 +226,16 @@ def _begin(dataset: Dataset, recipe: Recipe, split: Split, out: Path, tell: Tell
     return RunFolder(out, recipe, facts)
 
 
-def _reopen(dataset: Dataset, recipe: Recipe, out: Path, tell: Tell) -> RunFolder:
+def _reopen(dataset: Dataset, recipe: Recipe, split: Split, out: Path, tell: Tell) -> RunFolder:
     run = RunFolder(out, recipe, read_facts(out))
-    for what, now in (("recipe", recipe.sha256), ("data", dataset.sha256)):
-        if run.facts[f"{what}_sha256"] != now:
+    for what, now in (("recipe", recipe), ("data", dataset), ("split", split)):
+        if run.facts[f"{what}_sha256"] != now.sha256:
+            renamed = ", with the former names of the image files" if what == "split" else ""
             raise UserError(
                 f"the {what} with which {out} was begun",
                 f"another {what}",
-                "Choose another --out for a new training, or give the same command as before.",
+                "Choose another --out for a new training, or give the same command as before"
+                f"{renamed}.",
             )
     here = machine_facts()
     changed = [key for key, value in run.facts["machine"].items() if here.get(key) != value]

@@ -71,7 +71,8 @@ class Training:
             losses.append(self._step(waiting, step, learning_rate(fit, step, total)))
             waiting, step = [], step + 1
             tick(step, total)
-        scores = self.validate()
+        with _norms_watched():
+            scores = self.validate()
         return {
             "epoch": epoch + 1,
             "steps": step,
@@ -90,7 +91,7 @@ class Training:
         whole = 0.0
         for images, masks, ignored in batches:
             images = images.to(self.fabric.device, memory_format=torch.channels_last)
-            with _batch_norm_watched():
+            with _norms_watched():
                 outputs = self.model(images)
             loss = sum_over_outputs(
                 self.loss,
@@ -128,19 +129,32 @@ class Training:
         return TorchEngine(self.net, self.resolved["precision"], self.resolved["device"])
 
 
+ONE_VALUE = {  # of torch's words where a norm has nothing to learn from: what was expected and got
+    "more than 1 value per channel": (
+        "more than one value a channel in every batch, for batch norm to learn from",
+        "a batch of one frame that is 1 x 1 px at the bottom of the network",
+        "Choose a larger data.size (--size), or a fit.batch (--batch) that leaves no single "
+        "frame over at the end of an epoch.",
+    ),
+    "more than 1 spatial element": (
+        "more than one pixel of every frame at the bottom of the network, for instance norm to "
+        "learn from",
+        "frames that are 1 x 1 px there",
+        "Choose a larger data.size (--size) where the frames themselves are larger, a smaller "
+        "net.depth, or another net.norm.",
+    ),
+}
+
+
 @contextmanager
-def _batch_norm_watched() -> Iterator[None]:
+def _norms_watched() -> Iterator[None]:
     try:
         yield
     except ValueError as error:
-        if "more than 1 value per channel" not in str(error):  # in the words of torch
+        told = next((told for words, told in ONE_VALUE.items() if words in str(error)), None)
+        if told is None:
             raise
-        raise UserError(
-            "more than one value a channel in every batch, for batch norm to learn from",
-            "a batch of one frame that is 1 x 1 px at the bottom of the network",
-            "Choose a larger data.size (--size), or a fit.batch (--batch) that leaves no single "
-            "frame over at the end of an epoch.",
-        ) from error
+        raise UserError(*told) from error
 
 
 def _check_finite(what: str, value: float, step: int) -> None:

@@ -180,14 +180,25 @@ def _with_memory(name: str, variant: str, coarsest: int) -> nn.Module:
     """The body on the CPU, without timm's slow drawing of weights where `initialise` draws all."""
     with torch.device("meta"):
         body: nn.Module = _timm_body(name, variant, coarsest)
-    drawn = (nn.Conv2d, nn.Linear, nn.BatchNorm2d)
-    owners = [
-        m for m in body.modules() if [*m.parameters(recurse=False), *m.buffers(recurse=False)]
-    ]
-    if all(isinstance(owner, drawn) for owner in owners):
+    if all(_is_drawn(module) for module in body.modules()):
         return body.to_empty(device="cpu")
     whole: nn.Module = _timm_body(name, variant, coarsest)
     return whole
+
+
+def _is_drawn(module: nn.Module) -> bool:
+    """Whether `initialise` gives all of a module's own tensors their values.
+
+    A subclass may hold more than its kind: timm's standardised convolutions have a gain.
+    """
+    own = {
+        *(name for name, _ in module.named_parameters(recurse=False)),
+        *(name for name, _ in module.named_buffers(recurse=False)),
+    }
+    if isinstance(module, nn.BatchNorm2d):
+        own -= {"running_mean", "running_var", "num_batches_tracked"}
+    is_known = isinstance(module, nn.Conv2d | nn.Linear | nn.BatchNorm2d)
+    return not own or (is_known and own <= {"weight", "bias"})
 
 
 def _no_pyramid(name: str, got: str) -> UserError:

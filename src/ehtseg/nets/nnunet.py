@@ -14,6 +14,7 @@ from torch.nn import functional
 SMALLEST_PX = 4  # edge of the coarsest map
 REFERENCE_VALUES, REFERENCE_BATCH = 85e6, 12  # what fits the memory that the planner assumes
 LARGEST_SHARE = 0.05  # of the data set in one batch
+FLAT = 1e-6  # standard deviation up to which an image counts as of one value: far below 1/255
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,9 +96,12 @@ class NnUNet(nn.Module):
         return logits[::-1] if self.training else logits[-1]
 
     def _whole(self, images_B3HW: Tensor) -> Tensor:
-        """Standardised images, of a size at which the coarsest map has more than one pixel."""
+        """Standardised images, of a size at which the coarsest map has more than one pixel.
+
+        An image of one value is 0 everywhere: what rounding leaves of it would be amplified.
+        """
         std_B311, mean_B311 = torch.std_mean(images_B3HW, (-2, -1), correction=0, keepdim=True)
-        images = (images_B3HW - mean_B311) / std_B311.clamp_min(1e-8)
+        images = (images_B3HW - mean_B311) / std_B311.clamp_min(FLAT) * (std_B311 > FLAT)
         height, width = images.shape[-2:]  # no branch on them: an exported graph takes any size
         more = self.multiple * ((height == self.multiple) * (width == self.multiple))
         return functional.pad(images, (0, more, 0, more), mode="replicate")

@@ -40,7 +40,7 @@ class Augmentation:
     scale: float = 1.0
     shear_deg: float = 0.0
     shift: tuple[float, float] = (0.0, 0.0)  # share of the canvas, x and y
-    surround: float | None = None  # grey level beyond the frame; None: the frame, mirrored
+    surround: float | None = None  # grey level beyond the frame; None: half of it mirrored, then 0
     light: tuple[float, float] = (0.0, 0.0)  # illumination gradient over the canvas, x and y
     low_res: float = 1.0  # sampled down to this share and up again
     blur_px: float = 0.0  # standard deviation
@@ -157,7 +157,7 @@ def _move(
         image, mask = (_fit_canvas(part, canvas) for part in pair)
         return image.as_subclass(torch.Tensor), mask.as_subclass(torch.Tensor)
     height, width = picture.shape[-2:]
-    if record.surround is None:  # mirrored beyond its edges, as far as a turned canvas can see
+    if record.surround is None:  # half of it mirrored on each side: corners beyond that stay black
         x, y = width - 1, height - 1
         pair = tuple(F.pad(part, [x // 2, y // 2], padding_mode="reflect") for part in pair)
     shift = [record.shift[0] * canvas[1], record.shift[1] * canvas[0]]

@@ -27,6 +27,7 @@ from ehtseg.seeing.engines import (
     option,
 )
 from ehtseg.seeing.graphs import onnx_graph, openvino_graph
+from ehtseg.seeing.machine import processor_name
 from ehtseg.seeing.run_folder import RunFolder, sha256_of
 
 PRECISIONS = {
@@ -75,10 +76,19 @@ def choose_way(facts: Mapping[str, Any], choices: SegmentRecipe, device: str) ->
         allowed = choices.engine in ("auto", way.engine)
         allowed &= choices.precision in ("auto", way.precision)
         if allowed and way == REFERENCE:
-            return way, "nothing faster has passed the guard on this machine"
+            return way, f"nothing faster has passed the guard{_elsewhere(facts)}"
         if allowed and held(facts, way):
-            return way, "the fastest that passed the guard"
-    return _asked_for(choices), "asked for; the guard has not passed it"
+            return way, f"the fastest that passed the guard{_elsewhere(facts)}"
+    way = _asked_for(choices)
+    said = "it passed the guard" if held(facts, way) else "the guard has not passed it"
+    return way, f"asked for; {said}"
+
+
+def _elsewhere(facts: Mapping[str, Any]) -> str:
+    """The processor of the training, whose end the guard ran at, where it is not this one."""
+    here = processor_name()
+    there = facts.get("machine", {}).get("processor", here)
+    return "" if there == here else f" (on {there})"
 
 
 def _asked_for(choices: SegmentRecipe) -> Way:

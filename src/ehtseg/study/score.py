@@ -105,7 +105,10 @@ def score_baselines(
 
 def fit_baselines(dataset: Dataset, split: Split) -> dict[str, Predictor]:
     """The trivial opponents, fitted on the training frames."""
-    return {name: fit(map(dataset.read, split.train)) for name, fit in BASELINES.items()}
+    return {
+        name: fit(dataset.read_small(i, None) for i in split.train)
+        for name, fit in BASELINES.items()
+    }
 
 
 def run_tables(run: RunFolder, net: nn.Module, seconds_scoring: float) -> Tables:
