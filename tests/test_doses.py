@@ -248,6 +248,13 @@ def test_a_change_is_from_the_own_baseline_at_the_same_pacing() -> None:
     assert "no value" in changes[4].reason
 
 
+def test_a_named_drug_at_dose_0_is_no_baseline() -> None:
+    rows = [Treatment(2, "a", "A1", "DMSO", 0, ""), Treatment(3, "b", "A1", "iso", 1, "uM")]
+    assert ["no baseline" in change.reason for change in paired_changes(rows, [50, 60])] == [1, 1]
+    for said in (paired_changes.__doc__, Treatment.__doc__):
+        assert "without a drug" in " ".join((said or "").split())
+
+
 def test_the_well_is_the_unit() -> None:
     """Three recordings of one well are one well, not three."""
     rows = [Treatment(k, "f", well, "iso", 1, "uM") for k, well in enumerate(["A1"] * 3 + ["A2"])]
@@ -291,7 +298,7 @@ def test_coverage_of_the_hill_intervals(n_wells: int) -> None:
         (lambda d, r, w: (d[d < 1], r[d < 1], w[: int(np.sum(d < 1))]), "3 doses"),
         (lambda d, r, w: (d, r, ["A1"] * len(w)), "1 wells"),
         (lambda d, r, w: (1 + d / 30, r, w), "2.0-fold"),
-        (lambda d, r, w: (d, wobble(len(d), 5), w), "does not change"),
+        (lambda d, r, w: (d, wobble(len(d), 5), w), "does not rise or fall steadily with the dose"),
         (lambda d, r, w: (d, hill(d, -900.0, 400.0, 1.0) + r * 0.02, w), "above the highest"),
         (lambda d, r, w: (d, np.where(d > 0.3, -50.0, 0) + wobble(len(d), 4), w), "slope"),
         (lambda d, r, w: (d, hill(d, -60.0, 1.0, 1.0) * np.where(d == 1, 2.2, 1) + r * 0.02, w),
@@ -302,6 +309,13 @@ def test_when_not_to_fit_is_told(change, said: str) -> None:  # type: ignore[no-
     fit = fit_hill(*change(*study(3)))
     assert not fit.accepted
     assert said in fit.reason
+
+
+def test_a_response_that_rises_and_falls_is_not_said_to_be_none() -> None:
+    dose = np.tile([0.01, 0.1, 1, 10, 100.0], 3)
+    bell = np.tile([0, 20, 40, 20, 0.0], 3) + wobble(15, 2)
+    fit = fit_hill(dose, bell, np.repeat(["A1", "A2", "A3"], 5).tolist())
+    assert fit.reason.startswith("The response does not rise or fall steadily with the dose")
 
 
 def test_lack_of_fit_is_rare_where_the_curve_is_right() -> None:

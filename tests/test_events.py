@@ -191,6 +191,78 @@ def test_an_arrest_and_a_few_beats_are_told_and_not_calculated() -> None:
     assert effects(np.empty(0), {}, [Event(300, "X", "X")], span_s)[0].verdict == "cannot tell"
 
 
+STOPS = pytest.mark.parametrize("frames_s", [None, np.arange(0, 600, 1 / 30)])
+
+
+@STOPS
+def test_a_tissue_that_stops_in_the_window_is_not_told_as_beating(
+    frames_s: np.ndarray | None,
+) -> None:
+    t50_s, amplitude, span_s = recording(9, [(600, 1.0)])
+    beating = t50_s < 480
+    columns = {"amplitude_um": amplitude[beating]}
+    found = effects(t50_s[beating], columns, [Event(300, "X", "X")], span_s, frames_s)
+    for effect in found:
+        assert effect.verdict == "cannot tell"
+        assert effect.reason.startswith("From 420 to 600 s no beat in the last 12")
+        assert np.isnan([effect.after, effect.change_pct, effect.half_time_s]).all()
+    (resumed,) = effects(
+        t50_s[beating | (t50_s > 500)], {}, [Event(300, "X", "X")], span_s, frames_s
+    )
+    assert resumed.verdict != "cannot tell", "a pause that ends is an interval"
+
+
+@STOPS
+@pytest.mark.parametrize(
+    ("step_s", "stop_s", "told"), [(1, 591, True), (1, 589, False), (4, 589, True)]
+)
+def test_a_short_silence_at_the_end_is_no_stop(
+    step_s: float, stop_s: float, told: bool, frames_s: np.ndarray | None
+) -> None:
+    t50_s = np.arange(0.5, stop_s, step_s)
+    (effect,) = effects(t50_s, {}, [Event(300, "X", "X")], (0, 600), frames_s)
+    assert (effect.verdict != "cannot tell") == told, effect.reason
+
+
+def test_only_film_counts_as_silence() -> None:
+    """No frame from 590 to 640 s, and 3 s after it: nobody saw the tissue stand still."""
+    frames_s = np.concatenate([np.arange(0, 590, 0.05), np.arange(640, 643, 0.05)])
+    found = effects(np.arange(0.5, 590), {}, [Event(300, "X", "X")], (0, 643), frames_s)
+    assert found[0].n_after > 100
+    assert found[0].verdict != "cannot tell"
+
+
+def test_a_baseline_that_stops_is_none() -> None:
+    t50_s = np.concatenate([np.arange(0, 200, 1.0), np.arange(301, 600, 1.0)])
+    (effect,) = effects(t50_s, {}, [Event(300, "X", "X")], (0, 600))
+    assert effect.reason.startswith("From 120 to 300 s no beat in the last 101 s")
+
+
+@pytest.mark.parametrize(
+    ("under_drug", "said"),
+    [
+        (np.arange(305, 600, 15.0), "Too few beats under the drug to tell what was recovered."),
+        (np.empty(0), "Too few beats under the drug to tell what was recovered."),
+        (np.arange(300, 500, 0.7), "Under the drug no beat in the last 10"),
+    ],
+)
+def test_a_wash_after_a_drug_that_left_too_few_beats_had_a_drug(
+    under_drug: np.ndarray, said: str
+) -> None:
+    t50_s = np.concatenate([np.arange(0, 300, 1.0), under_drug, np.arange(601, 900, 1.0)])
+    t50_s = t50_s + 0.01 * walk(len(t50_s), 0, 11, 1.0)
+    events = [read_event("300 verapamil 10 uM"), read_event("600 wash")]
+    _, wash = effects(t50_s, {}, events, (0, 900))
+    assert wash.notes[-1].startswith(said)
+    assert np.isnan(wash.recovered_pct)
+
+
+def test_a_wash_without_a_drug_has_nothing_to_recover() -> None:
+    t50_s, _, span_s = recording(5, [(900, 1.0)])
+    (wash,) = effects(t50_s, {}, [read_event("600 wash")], span_s)
+    assert wash.notes[-1] == "No drug before this wash: nothing to recover."
+
+
 def test_a_baseline_that_drifts_is_told() -> None:
     t50_s = np.arange(0, 600, 1.0)
     falling = 10 * np.exp(-t50_s / 400 + walk(600, 0.2, 10, 0.01))

@@ -286,10 +286,36 @@ def test_an_arrest_needs_film_that_shows_it(tmp_path: Path) -> None:
     assert why_unread(beats, (20.0, 100.0), frames_s) == ""
     assert why_unread(beats, (600.0, 609.95), frames_s) == "", "ten seconds, to the last frame"
     assert "no beat in the 5 s that were filmed" in why_unread(beats, (425.0, 605.0), frames_s)
-    assert why_unread([], (600.0, 603.0), frames_s) == "", "it beats nowhere: its verdict counts"
+    short = why_unread([], (600.0, 603.0), frames_s)
+    assert "no beat in the 3 s" in short, "3 s show no arrest, even of a tissue that beats nowhere"
+    assert why_unread([], (600.0, 660.0), frames_s) == "", "a wholly filmed arrest is one"
     arrested = two_files(tmp_path, DOSES_IN_FILES.format("00:05:00", ""), FILMED[FILMED < 600])
     assert arrested.rows[2]["beat_rate_bpm"] == 0
     assert arrested.rows[2]["beat_rate_bpm_change_pct"] == -100
+
+
+def test_a_tissue_that_stops_within_a_treatment_has_no_value(tmp_path: Path) -> None:
+    """It beats until 480 s of 600 s: neither 60 a minute nor 0 stands for the dose."""
+    beats = FILMED[(FILMED < 480) | (FILMED > 3600)]
+    found = two_files(tmp_path, DOSES_IN_FILES.format("00:05:00", ""), beats)
+    stopped = found.rows[1]
+    assert np.isnan(stopped["beat_rate_bpm"])
+    assert np.isnan(stopped["amplitude_um"])
+    assert np.isnan(stopped["beat_rate_bpm_change_pct"])
+    assert "no beat in the last 120 s that were filmed: the tissue stopped" in stopped["reason"]
+    assert "line 3 (A1, iso 1 uM): no beat in the last" in " ".join(found.cannot)
+    rates = [curve for curve in found.curves if curve.measure == "beat_rate_bpm"]
+    assert [dose for curve in rates for _, dose, _ in curve.points] == [10]
+    assert found.rows[2]["beat_rate_bpm"] == pytest.approx(60)
+
+
+@pytest.mark.parametrize(
+    ("step_s", "last_s", "read"), [(1, 91, True), (1, 89, False), (5, 88, True)]
+)
+def test_a_stop_is_told_from_a_slow_beat(step_s: float, last_s: float, read: bool) -> None:
+    beats = [{"t50_s": float(t)} for t in np.arange(last_s, 0, -step_s)[::-1]]
+    frames_s = np.arange(0, 100.01, 0.05)
+    assert (why_unread(beats, (0.0, 100.0), frames_s) == "") == read
 
 
 def test_frames_without_a_trace_show_no_arrest(tmp_path: Path) -> None:

@@ -165,10 +165,28 @@ def test_a_flag_is_raised_where_it_should_be_and_only_there(name):
 def test_reasons_name_what_was_found():
     assert "(left, top)" in CASES["at the border"][0].reason
     assert "3 of 600 frames (0.5%), first in frame 10" in CASES["empty"][0].reason
-    assert "2 frames lost" in CASES["gap"][0].reason
+    assert "0.1 s where 0.0333 s is usual, about 2 frames lost in all" in CASES["gap"][0].reason
     assert "start and end" in CASES["cut beats"][0].reason
     assert "2 of 3 frames" in CASES["strange picture"][0].reason
     assert "up to 1.4 times the limit" in CASES["strange picture"][0].reason
+
+
+def test_frames_count_as_lost_only_where_some_are():
+    steps = RNG.choice([0.025, 0.033, 0.055], 900, p=[0.3, 0.45, 0.25])
+    mixed = quality.dropped_frames(np.cumsum(steps))
+    assert "of up to 0.055 s where 0.033 s is usual" in mixed.reason
+    assert "lost" not in mixed.reason, "a film of mixed steps lost none"
+    apart = quality.dropped_frames(np.concatenate([TIME_S, TIME_S + 3600]))
+    assert "(a pause of up to 3580 s)" in apart.reason
+    assert "lost" not in apart.reason, "clips an hour apart lost none"
+    both = quality.dropped_frames(np.concatenate([np.delete(TIME_S, [20, 21]), TIME_S + 3600]))
+    assert "about 2 frames lost in all, a pause of up to 3580 s" in both.reason
+
+
+@pytest.mark.parametrize("level", [2000.8, -2000.8, 1e5 / 3])
+def test_rounding_is_no_drift(level):
+    assert quality.drift(np.full(600, level), TIME_S) is None
+    assert quality.drift(level + 1e-4 * TIME_S, TIME_S) is not None
 
 
 def test_area_of_a_beating_tissue_is_no_jump_even_at_five_frames_a_second():

@@ -76,7 +76,7 @@ def paired_changes(
 
     `values` holds one number a treatment (rate, amplitude, ...), in the same order; `kinds` what
     each was read from, where only numbers of one kind can be compared. The baseline is the last
-    line above with dose 0 for the same well and pacing.
+    line above without a drug, at dose 0, for the same well and pacing.
     """
     known: dict[tuple[str, float | None], tuple[float, str]] = {}
     changes = []
@@ -126,7 +126,7 @@ def fit_hill(dose: Array, response: Array, wells: Sequence[str]) -> HillFit:
     """Fit the Hill curve to changes from each well's own baseline (N,), or say why not.
 
     Not fitted: fewer than 4 doses or 3 wells; doses that span less than tenfold; a response that
-    does not change with the logarithm of the dose (5 %, wells as units). Fitted, but not to be
+    has no trend over the logarithm of the dose (5 %, wells as units). Fitted, but not to be
     quoted: an EC50 outside the tested doses; its interval wider than a hundredfold; a slope at
     the edge of 0.3 to 5; points that do not follow the curve (lack of fit, 1 %).
 
@@ -199,7 +199,8 @@ def _forbidden(dose: Array, response: Array, group: Array) -> str:
     trend = np.linalg.lstsq(design, response, rcond=None)[0]
     half = interval_halves(design, response - design @ trend, group)
     if not abs(trend[1]) > half[1]:
-        return "The response does not change with the dose beyond what wells differ by."
+        steadily = "does not rise or fall steadily with the dose"
+        return f"The response {steadily} beyond what wells differ by."
     return ""
 
 

@@ -16,13 +16,12 @@ from scipy.ndimage import median_filter
 
 from ehtseg.measuring.comparison import Level, levels, log_ratio, recovered, steady
 from ehtseg.measuring.rhythm import SLOWEST_S, filmed_until_s, gaps_s, intervals_s
+from ehtseg.measuring.stretches import SETTLE_S, stretch_s, why_silent
 from ehtseg.measuring.units import OTHER_UNITS, UNITS, known_unit
 from ehtseg.measuring.windows import seen_share
 from ehtseg.records import Array, UserError
 
 BASELINE_S = 180.0  # the last so many seconds before the first event
-EFFECT_S = 180.0  # an effect is read in the last so many seconds before the next event or the end
-SETTLE_S = 30.0  # but not so soon after the event
 FEWEST_BEATS = 20  # on either side, for an interval
 ENOUGH_BEATS = 60  # below, no interval can tell a slow wander from an effect
 SMOOTH_BEATS = 9  # of the running median in which the time to half of the effect is read
@@ -115,17 +114,16 @@ def read_event(text: str) -> Event:
 def outside(event: Event, span_s: tuple[float, float]) -> str:
     """What can still be concluded of an event outside the recording; "" for one inside."""
     start_s, end_s = span_s
+    so = "so that no effect can be told. Rate and kinetics stand."
     if event.time_s <= start_s:
         return (
             f"“{event.label}” at {event.time_s:g} s lies before the recording, which starts at "
-            f"{start_s:g} s: there is no baseline, so that no effect can be told. Rate and "
-            "kinetics stand."
+            f"{start_s:g} s: there is no baseline, {so}"
         )
     if event.time_s >= end_s:
         return (
             f"“{event.label}” at {event.time_s:g} s lies after the recording, which ends at "
-            f"{end_s:g} s: all of it is baseline, so that no effect can be told. Rate and "
-            "kinetics stand."
+            f"{end_s:g} s: all of it is baseline, {so}"
         )
     return ""
 
@@ -142,27 +140,28 @@ def effects(
     `t50_s` (N,) times of the accepted beats; `columns` name -> (N,) positive values, NaN where a
     beat has none; `span_s` start and end of the recording. The baseline is the last 180 s before
     the first event in the recording; an effect is read in the last 180 s before the next event,
-    not sooner than 30 s after its own. Of a wash, `recovered_pct` says how much of the effect
-    just before it is gone. With `frames_s` (T,), the times of the frames, a stretch ends with the
-    last of them before a gap, and no time to effect is given where it was reached in a gap.
+    not sooner than 30 s after its own. Where the tissue stops in either, nothing can be told. Of
+    a wash, `recovered_pct` says how much of the effect just before is gone. With `frames_s` (T,),
+    the times of the frames, a stretch ends with the last of them before a gap, and no time to
+    effect is given where it was reached in a gap.
     """
     t50_s = np.asarray(t50_s, float)
     rate_bpm = np.append(np.nan, 60 / intervals_s(t50_s, frames_s)) if len(t50_s) else t50_s
     table = {"beat_rate_bpm": rate_bpm, **columns}
     ordered = sorted(events, key=lambda event: event.time_s)
     inside = [event for event in ordered if not outside(event, span_s)]
-    late = [event.label for event in ordered if event.time_s <= span_s[0]]
+    late = [one.label for one in ordered if one.time_s <= span_s[0]]
     held = tuple(f"The baseline already holds “{label}”." for label in late)
     found: list[Effect] = []
     for event in ordered:
-        where = outside(event, span_s)
-        if where:
+        if where := outside(event, span_s):
             found += [Effect(event, name, reason=where) for name in table]
             continue
         spans = _spans(event, inside, span_s, frames_s)
+        silent = [why_silent(t50_s, span, frames_s) for span in spans]
         for name, values in table.items():
             series = _positive(t50_s, np.asarray(values, float))
-            effect = _effect(event, name, series, spans, frames_s)
+            effect = _effect(Effect(event, name), series, spans, silent, frames_s)
             effect = _unless_unseen(effect, frames_s)
             found.append(replace(effect, notes=held + effect.notes))
     return tuple(found)
@@ -188,17 +187,17 @@ def half_time_s(t50_s: Array, values: Array, event_s: float, before: float, afte
 
 
 def _effect(
-    event: Event,
-    name: str,
+    effect: Effect,
     series: tuple[Array, Array],
     spans: Sequence[tuple[float, float]],
+    silent: Sequence[str],
     frames_s: Array | None,
 ) -> Effect:
     """`spans`: of the baseline, of this event, and before a wash of the effect that it ends."""
     t50_s, log_values = series
     parts = [log_values[(t50_s >= start) & (t50_s < end)] for start, end in spans]
-    effect = Effect(event, name, n_before=len(parts[0]), n_after=len(parts[1]))
-    few = [_too_few(part, span, frames_s) for part, span in zip(parts[:2], spans, strict=False)]
+    effect = replace(effect, n_before=len(parts[0]), n_after=len(parts[1]))
+    few = [_too_few(parts[k], spans[k], silent[k], frames_s) for k in (0, 1)]
     if any(few):
         return replace(effect, reason=" ".join(filter(None, few)))
     known = levels(parts)
@@ -215,11 +214,11 @@ def _effect(
         high_pct=100 * float(np.expm1(change.high)),
         notes=_notes(parts),
     )
-    if event.is_wash:
-        return _with_wash_out(effect, known)
+    if effect.event.is_wash:
+        return _with_wash_out(effect, known, silent[2:])
     if not shown:
         return effect
-    waited = half_time_s(t50_s, log_values, event.time_s, known[0].mean, known[1].mean)
+    waited = half_time_s(t50_s, log_values, effect.event.time_s, known[0].mean, known[1].mean)
     return replace(effect, half_time_s=waited)
 
 
@@ -239,21 +238,23 @@ def _unless_unseen(effect: Effect, frames_s: Array | None) -> Effect:
     return effect
 
 
-def _with_wash_out(effect: Effect, known: Sequence[Level]) -> Effect:
-    if len(known) < 3 or known[2].n < FEWEST_BEATS:
-        return replace(
-            effect, notes=(*effect.notes, "No drug before this wash: nothing to recover.")
-        )
-    share = recovered(known[0], known[2], known[1])
-    if np.isnan(share.low):
+def _with_wash_out(effect: Effect, known: Sequence[Level], silent: Sequence[str]) -> Effect:
+    if not silent:  # no drug to have stopped under
+        note = "No drug before this wash: nothing to recover."
+    elif silent[0]:
+        note = f"Under the drug {silent[0]}. What was recovered cannot be told."
+    elif known[2].n < FEWEST_BEATS:
+        note = "Too few beats under the drug to tell what was recovered."
+    elif np.isnan((share := recovered(known[0], known[2], known[1])).low):
         note = "The effect before this wash is not certain: its recovery cannot be given."
-        return replace(effect, notes=(*effect.notes, note))
-    return replace(
-        effect,
-        recovered_pct=100 * share.estimate,
-        recovered_low_pct=100 * share.low,
-        recovered_high_pct=100 * share.high,
-    )
+    else:
+        return replace(
+            effect,
+            recovered_pct=100 * share.estimate,
+            recovered_low_pct=100 * share.low,
+            recovered_high_pct=100 * share.high,
+        )
+    return replace(effect, notes=(*effect.notes, note))
 
 
 def _spans(
@@ -271,8 +272,7 @@ def _spans(
 
 
 def _effect_span(event: Event, ends: Mapping[float, float]) -> tuple[float, float]:
-    stop_s = ends[min(time for time in ends if time > event.time_s)]
-    return min(max(event.time_s + SETTLE_S, stop_s - EFFECT_S), stop_s), stop_s
+    return stretch_s(event.time_s, ends[min(t for t in ends if t > event.time_s)], follows=True)
 
 
 def _positive(t50_s: Array, values: Array) -> tuple[Array, Array]:
@@ -280,17 +280,17 @@ def _positive(t50_s: Array, values: Array) -> tuple[Array, Array]:
     return t50_s[known], np.log(values[known])
 
 
-def _too_few(part: Array, span: tuple[float, float], frames_s: Array | None) -> str:
-    if len(part) >= FEWEST_BEATS:
-        return ""
+def _too_few(part: Array, span: tuple[float, float], silent: str, frames_s: Array | None) -> str:
+    where = f"from {span[0]:.0f} to {span[1]:.0f} s"
+    if silent or len(part) >= FEWEST_BEATS:
+        return f"{where.capitalize()} {silent}." if silent else ""
     if span[1] <= span[0]:
         return (
             f"The end or a pause of the recording, or the next event, at {span[1]:.1f} s, comes "
             f"too soon: an effect is read from {SETTLE_S:.0f} s after its event on."
         )
-    where = f"from {span[0]:.0f} to {span[1]:.0f} s"
-    filmed_s = span[1] - span[0]
-    filmed_s *= 1.0 if frames_s is None else seen_share(frames_s, *span)
+    seen = 1.0 if frames_s is None else seen_share(frames_s, *span)
+    filmed_s = seen * (span[1] - span[0])
     if len(part) == 0 and filmed_s < SLOWEST_S:
         return f"Only {filmed_s:.0f} s were filmed {where}, and no beat has a value in them."
     if len(part) == 0:
@@ -305,7 +305,7 @@ def _notes(parts: Sequence[Array]) -> tuple[str, ...]:
         "The baseline itself drifts: it has a trend.",
         "The effect had not settled: its window has a trend.",
     )
-    fewest = min(len(part) for part in parts[:2])
+    fewest = min(map(len, parts[:2]))
     few = (
         f"Only {fewest} beats on one side: a wander over tens of beats, as tissues have it, is "
         f"hardly told from an effect. From {ENOUGH_BEATS} beats on intervals held the truth in 93 "

@@ -33,8 +33,8 @@ PLATE_WELL = re.compile(r"([A-Pa-p])0*([1-9]|1\d|2[0-4])")
 class Treatment:
     """One line of the manifest: from `time_s` in `file` on, `well` has this drug at this dose.
 
-    Dose 0 is the well's own baseline; `pacing_bpm` None where the tissue beats by itself; `stamp`
-    when the file begins, where the manifest says so.
+    Dose 0 without a drug is the well's own baseline; `pacing_bpm` None where the tissue beats by
+    itself; `stamp` when the file begins, where the manifest says so.
     """
 
     line: int
@@ -58,7 +58,7 @@ class Treatment:
 
     @property
     def is_baseline(self) -> bool:
-        """Whether nothing has been given yet."""
+        """Whether the dose is 0; with a drug that is a control, not the well's own baseline."""
         return self.dose == 0
 
 

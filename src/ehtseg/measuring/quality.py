@@ -29,6 +29,8 @@ FEWEST_BEATS = 5
 LEAST_CORRELATION = 0.8
 MOST_LAG_FRAMES = 2.0
 DRIFT_SHARE = 0.5  # of the contraction
+ROUNDING = 1e-9  # of the trace's level: what moves less is not there
+PAUSE_S, NEAR_WHOLE = 3.0, 0.15  # longer gaps are pauses, not lost frames; share of a step
 LEAST_MATCH = 0.5
 UNCHANGED, BLOCKS = 0.97, 2.5  # from which on a film is called strongly compressed
 
@@ -77,9 +79,8 @@ def border(touches: Sequence[str]) -> Flag | None:
     """Frames in which the tissue touches the edge of the picture."""
     sides = sorted({side for words in touches for side in words.split()})
     hit = np.array([bool(words) for words in touches])
-    return _of_frames(
-        "border", hit, f"the tissue leaves the picture ({', '.join(sides)})", "warning"
-    )
+    doubt = f"the tissue leaves the picture ({', '.join(sides)})"
+    return _of_frames("border", hit, doubt, "warning")
 
 
 def area_jump(area_T: Array) -> Flag | None:
@@ -112,9 +113,8 @@ def brightness_change(brightness_T: Array) -> Flag | None:
     slow = _running_median(brightness_T)
     usual = float(np.median(slow))
     hit = np.abs(slow - usual) > BRIGHTNESS_SHARE * usual
-    return _of_frames(
-        "brightness_change", hit, "the picture is brighter or darker than usual", "warning"
-    )
+    doubt = "the picture is brighter or darker than usual"
+    return _of_frames("brightness_change", hit, doubt, "warning")
 
 
 def compression(unchanged_T: Array, blockiness_T: Array, repeats_T: Array) -> Flag | None:
@@ -144,9 +144,19 @@ def dropped_frames(time_s: Array) -> Flag | None:
     if usual <= 0:
         return None
     hit = np.concatenate([[False], steps > 1.5 * usual])
-    lost = int(np.round(steps[hit[1:]] / usual - 1).sum())
-    doubt = f"the time stamps have a gap before them ({lost} frames lost in all)"
+    doubt = f"the time stamps have a gap before them ({_gaps(steps[hit[1:]], usual)})"
     return _of_frames("dropped_frames", hit, doubt, "warning")
+
+
+def _gaps(gaps_s: Array, usual: float) -> str:
+    """Gaps in words; frames count as lost only where gaps are whole numbers of steps."""
+    short, words = gaps_s[gaps_s <= PAUSE_S] / usual, []
+    if len(short):
+        words = [f"of up to {usual * short.max():.3g} s where {usual:.3g} s is usual"]
+    if len(short) and np.median(np.abs(short - np.round(short))) <= NEAR_WHOLE:
+        words += [f"about {np.sum(np.round(short) - 1):.0f} frames lost in all"]
+    words += [f"a pause of up to {gaps_s.max():.0f} s"] if len(short) < len(gaps_s) else []
+    return ", ".join(words)
 
 
 def doubled_frames(repeats_T: Array, time_s: Array) -> Flag | None:
@@ -182,9 +192,8 @@ def weak_signal(choice: Choice) -> Flag | None:
     snr = next(one.snr for one in choice.agreement if one.name == choice.name)
     if snr >= WORTHY_SNR:
         return None
-    reason = (
-        f"{choice.name} moves by only {snr:.1f} times its noise (at least {WORTHY_SNR:g} needed)."
-    )
+    needed = f"(at least {WORTHY_SNR:g} needed)"
+    reason = f"{choice.name} moves by only {snr:.1f} times its noise {needed}."
     return Flag("weak_signal", "error", reason)
 
 
@@ -215,7 +224,7 @@ def drift(x_T: Array, time_s: Array) -> Flag | None:
     known = np.isfinite(x_T)
     slow = float(np.ptp((x_T - flat)[known]))
     moved = swing(flat)
-    if slow <= DRIFT_SHARE * moved:
+    if slow <= max(DRIFT_SHARE * moved, ROUNDING * float(np.max(np.abs(x_T[known])))):
         return None
     share = f"{slow / moved:.1f} times the contraction" if moved else "without any contraction"
     return Flag("drift", "warning", f"The trace drifts by {slow:.3g} in all, {share}.")
@@ -229,7 +238,7 @@ def few_frames_in_upstroke(frames_per_upstroke: Array) -> Flag | None:
     beats = np.flatnonzero(frames_per_upstroke < FEWEST_UPSTROKE_FRAMES)
     reason = f"An upstroke has {np.median(known):.1f} frames; {FEWEST_UPSTROKE_FRAMES} are needed"
     cure = "for upstroke times and velocities. Record at a higher frame rate."
-    return Flag("few_frames_in_upstroke", "warning", f"{reason} {cure}", (), _numbers(beats))
+    return Flag("few_frames_in_upstroke", "warning", f"{reason} {cure}", (), tuple(map(int, beats)))
 
 
 def few_beats(accepted: int) -> Flag | None:
@@ -298,17 +307,11 @@ def why_no_trace(n_frames: int) -> str:
 def _of_frames(code: str, hit_T: Array, doubt: str, worst: Severity = "error") -> Flag | None:
     if not hit_T.any():
         return None
-    count, share = int(hit_T.sum()), float(hit_T.mean())
-    where = (
-        f"In {count} of {len(hit_T)} frames ({share:.1%}), first in frame {int(hit_T.argmax())},"
-    )
+    count, share, first = int(hit_T.sum()), float(hit_T.mean()), int(hit_T.argmax())
+    where = f"In {count} of {len(hit_T)} frames ({share:.1%}), first in frame {first},"
     severity: Severity = worst if share > MUCH else "warning"
     return Flag(code, severity, f"{where} {doubt}.", runs(hit_T))
 
 
 def _running_median(values_T: Array) -> Array:
     return np.asarray(ndimage.median_filter(values_T, SLOW_FRAMES, mode="nearest"))
-
-
-def _numbers(indices: Array) -> tuple[int, ...]:
-    return tuple(int(index) for index in indices)

@@ -7,12 +7,14 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from ehtseg.measuring.events import EFFECT_S, SETTLE_S
 from ehtseg.measuring.levels import frame_interval_s
-from ehtseg.measuring.rhythm import SLOWEST_S, beat_rate_bpm, cv_rr
+from ehtseg.measuring.rhythm import SLOWEST_S, beat_rate_bpm, cv_rr, intervals_s, known
 from ehtseg.measuring.windows import seen_share
 from ehtseg.records import Array
 
+EFFECT_S = 180.0  # an effect is read in the last so many seconds before the next event or the end
+SETTLE_S = 30.0  # but not so soon after the event
+SILENT_INTERVALS = 3.0  # usual ones without a beat, from which on a tissue may have stopped
 # One of each kind: wells are compared by these, and a second duration would count double.
 MEASURES = (
     "beat_rate_bpm", "cv_rr", "amplitude_um", "amplitude_px", "fs_pct", "fac_pct",
@@ -42,17 +44,46 @@ def why_unread(
     """Why a stretch says nothing of the tissue; "" where it does.
 
     `beats` are the accepted rows of beats.csv, `frames_s` (T,) the times of the frames. A tissue
-    that beats elsewhere stands still only where it was filmed without a beat for 10 s.
+    stands still only where it was filmed without a beat for 10 s; where it stops within the
+    stretch, neither the beats before nor the standstill stand for the whole.
     """
     start_s, stop_s = span_s
     if stop_s <= start_s:
         return f"nothing was filmed of it, or no more than its first {SETTLE_S:.0f} s"
-    if not beats or any(start_s <= beat["t50_s"] < stop_s for beat in beats):
+    t50_s = _column(beats, "t50_s")
+    if silent := why_silent(t50_s, span_s, frames_s):
+        return silent
+    if np.any((t50_s >= start_s) & (t50_s < stop_s)):
         return ""
     filmed_s = seen_share(frames_s, start_s, stop_s) * (stop_s - start_s)
     if filmed_s + frame_interval_s(frames_s) >= SLOWEST_S:
         return ""
     return f"no beat in the {filmed_s:.0f} s that were filmed of it: too short for an arrest"
+
+
+def why_silent(t50_s: Array, span_s: tuple[float, float], frames_s: Array | None) -> str:
+    """That a stretch was filmed for long after the last of its beats; "" where not.
+
+    Long is 10 s and three usual intervals. No interval closes such a silence, so that a rate from
+    intervals does not know of it. A stretch without any beat is another matter: an arrest.
+
+    >>> why_silent(np.arange(60.0), (0.0, 99.0), None)
+    'no beat in the last 40 s that were filmed: the tissue stopped, or its beats were not seen'
+    >>> why_silent(np.arange(60.0), (0.0, 65.0), None)
+    ''
+    """
+    first, stop = np.searchsorted(t50_s, span_s)
+    if first == stop:
+        return ""
+    last_s, stop_s = float(t50_s[stop - 1]), span_s[1]
+    seen = 1.0 if frames_s is None else seen_share(frames_s, last_s, stop_s)
+    rr_s = known(intervals_s(t50_s[max(first - 1, 0) : stop], frames_s))
+    usual_s = float(np.median(rr_s)) if len(rr_s) else 0.0
+    silent_s = seen * (stop_s - last_s)
+    if silent_s < max(SLOWEST_S, SILENT_INTERVALS * usual_s):
+        return ""
+    said = "that were filmed: the tissue stopped, or its beats were not seen"
+    return f"no beat in the last {silent_s:.0f} s {said}"
 
 
 def measures_of(
