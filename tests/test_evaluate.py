@@ -19,9 +19,10 @@ from PIL import Image
 
 from conftest import write_labelled
 from ehtseg.learning.baselines import BASELINES
-from ehtseg.learning.evaluate import BATCH, evaluate, fitted_baselines, look, sets_of
+from ehtseg.learning.evaluate import BATCH, evaluate, fitted_baselines, look
 from ehtseg.learning.score_sheets import COLUMNS, net_sheet
 from ehtseg.learning.scores import EMPTY_RULE
+from ehtseg.learning.seen import sets_of
 from ehtseg.learning.train import train
 from ehtseg.reading.dataset import Dataset, open_dataset
 from ehtseg.reading.masks import IGNORED

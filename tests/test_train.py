@@ -25,9 +25,10 @@ from ehtseg.learning.batches import (
     epoch_order,
     images_per_epoch,
 )
-from ehtseg.learning.evaluate import counted, start_warnings
+from ehtseg.learning.evaluate import counted
 from ehtseg.learning.history import draw_history
 from ehtseg.learning.optimiser import learning_rate, make_optimiser
+from ehtseg.learning.seen import start_warnings
 from ehtseg.learning.train import (
     NO_EARLY_STOP,
     ONE_SIDED,

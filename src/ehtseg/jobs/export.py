@@ -16,8 +16,8 @@ from itertools import islice
 from pathlib import Path
 from typing import Any, Literal
 
-from ehtseg.learning.evaluate import sets_of
 from ehtseg.learning.guard import Shown, Verdict, guard, judge, shown, spread
+from ehtseg.learning.seen import sets_of
 from ehtseg.reading.dataset import survey
 from ehtseg.reading.finding import find_videos
 from ehtseg.reading.geometry import to_working_size

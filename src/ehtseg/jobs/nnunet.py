@@ -20,7 +20,7 @@ import numpy as np
 from ehtseg.jobs.kept import read_json, write_json
 from ehtseg.jobs.nnunet_export import CASES, SETS, SPLITS
 from ehtseg.learning.baselines import BASELINES
-from ehtseg.learning.evaluate import content, counted
+from ehtseg.learning.evaluate import counted
 from ehtseg.learning.score_sheets import (
     PRIMARY,
     Evaluation,
@@ -30,6 +30,7 @@ from ehtseg.learning.score_sheets import (
     write_files,
 )
 from ehtseg.learning.scores import THRESHOLDS
+from ehtseg.learning.seen import content
 from ehtseg.reading.dataset import Dataset
 from ehtseg.records import Array, UserError, written_whole
 from ehtseg.seeing.predict import enlarge, probability

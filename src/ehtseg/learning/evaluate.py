@@ -1,15 +1,14 @@
 """A trained network and labelled frames to scores, with the trivial baselines beside it.
 
-Which set a frame belongs to is told by its content, as the run folder remembers it, whatever its
-folder is called today; whether the network has seen it, by its image alone, whatever became of its
-mask. What is scored and written: score_sheets.py.
+Which set a frame belongs to, and what the network knows of it: seen.py. What is scored and
+written: score_sheets.py.
 """
 
 from __future__ import annotations
 
 import shlex
 from collections import Counter
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -19,9 +18,8 @@ import numpy as np
 from ehtseg.learning.baselines import BASELINES, Predictor
 from ehtseg.learning.score_sheets import Evaluation, Sheet, net_sheet, summarise, write_files
 from ehtseg.learning.scores import THRESHOLDS
+from ehtseg.learning.seen import START, content, seen_before, sets_by_key, sets_of, start_warnings
 from ehtseg.reading.dataset import Dataset, survey
-from ehtseg.reading.pairs import LabelledFrame, some
-from ehtseg.reading.splits import MEMBERS
 from ehtseg.records import Array, UserError
 from ehtseg.seeing.clean import clean
 from ehtseg.seeing.engines import (
@@ -35,9 +33,6 @@ from ehtseg.seeing.predict import predict
 from ehtseg.seeing.run_folder import RunFolder, open_run
 
 SPLITS = ("test", "validation", "train", "all")
-SEEN = ("train", "validation")  # sets that a network knows
-START = "start"  # seen only by the networks that a training started from
-UNSEEN = "unseen"
 BATCH = 4  # frames in memory at a time
 
 
@@ -113,97 +108,18 @@ def counted(dataset: Dataset, i: int, found: Array) -> Array:
     return found if ignored is None else np.where(ignored, np.zeros_like(found), found)
 
 
-def sets_of(run: RunFolder, dataset: Dataset) -> list[str]:
-    """The set of the run that each frame of a dataset belongs to, or "start", or "unseen".
-
-    A frame whose image was trained or validated on stays so with another mask; of a run folder
-    that does not know its images, one whose image and mask are the same.
-    """
-    images = run.facts.get("images", {})
-    known = {image: name for name in reversed(SEEN) for image in images.get(name, ())}
-    own = zip(dataset.frames, _sets_by_key(run, dataset), strict=True)
-    sets = [known.get(image_key(frame), name) for frame, name in own]
-    before = seen_before(run.facts, dataset.frames, SEEN)
-    return [START if b and n not in SEEN else n for n, b in zip(sets, before, strict=True)]
-
-
-def _sets_by_key(run: RunFolder, dataset: Dataset) -> list[str]:
-    """The same, of frames whose image and mask are as they were."""
-    stored = run.facts["split"]
-    known = {content(key): name for name in reversed(MEMBERS) for key in stored[name]}
-    return [known.get(content(frame.key), UNSEEN) for frame in dataset.frames]
-
-
-def seen_by(run: RunFolder) -> dict[str, list[str]]:
-    """Keys and images of what a run, or any that it started from, was trained and validated on."""
-    split, images = run.facts.get("split", {}), run.facts.get("images", {})
-    own = {name: split.get(name, ()) for name in SEEN}
-    own |= {f"{name}_images": images.get(name, ()) for name in SEEN}
-    before = run.facts.get("start", {}).get("seen", {})
-    return {kind: sorted({*found, *before.get(kind, ())}) for kind, found in own.items()}
-
-
-def seen_before(
-    facts: Mapping[str, Any], frames: Sequence[LabelledFrame], sets: Collection[str]
-) -> list[bool]:
-    """Whether the networks that a training started from had each frame in these sets of theirs."""
-    seen = facts.get("start", {}).get("seen", {})
-    known = {content(key) for name in sets for key in seen.get(name, ())}
-    known |= {image for name in sets for image in seen.get(f"{name}_images", ())}
-    return [bool(known & {content(frame.key), image_key(frame)}) for frame in frames]
-
-
-def start_warnings(
-    facts: Mapping[str, Any], count: int, films: Collection[str], what: str
-) -> list[str]:
-    """Why scores are too good where a training did not start from anew, in sentences.
-
-    `count` of `what` were seen before; `films` are the recordings that only the start can know.
-    """
-    start = facts.get("start", {})
-    if count:
-        return [
-            f"The training started from {start['run']}, which had {count} of {what} in its own "
-            "training or validation: their scores show memory, not skill."
-        ]
-    keys = start.get("seen", {}).get("train", ())
-    known = sorted(film for film in films if any(_is_of(film, key) for key in keys))
-    if not known:
-        return []
-    return [
-        f"The training started from {start['run']}, which was trained on other frames of "
-        f"{some(known)}. Frames of one film are near copies: scores on {what} measure memory of "
-        "the film, not how the network does on another one."
-    ]
-
-
-def _is_of(recording: str, key: str) -> bool:
-    """Whether a frame's key is that of a frame of this recording."""
-    return key.startswith(f"{recording} ") and key[len(recording) :].split()[0].isdigit()
-
-
-def image_key(frame: LabelledFrame) -> str:
-    """The frame by the content of its image alone."""
-    return frame.image_sha256[:16]
-
-
-def content(key: str) -> str:
-    """The part of a frame's key that tells its files' content, without its names."""
-    return key.rpartition(" ")[2]
-
-
 def fitted_baselines(run: RunFolder, dataset: Dataset) -> dict[str, Predictor]:
     """The baselines, fitted on the run's training frames; none where these are no longer there.
 
     The frames are those of the dataset, or else of the folders that the run was trained on.
     """
-    wanted, sets = len(run.facts["split"]["train"]), _sets_by_key(run, dataset)
+    wanted, sets = len(run.facts["split"]["train"]), sets_by_key(run, dataset)
     if sets.count("train") < wanted:
         folders = [Path(folder) for folder in run.facts["data"]]
         if not all(folder.is_dir() for folder in folders):
             return {}
         dataset = survey(folders).dataset
-        sets = _sets_by_key(run, dataset)
+        sets = sets_by_key(run, dataset)
     indices = [i for i, name in enumerate(sets) if name == "train"]
     if len(indices) < wanted:
         return {}

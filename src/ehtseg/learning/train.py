@@ -10,11 +10,11 @@ import numpy as np
 
 from ehtseg.learning.calibration import fit_temperature, is_one_class, no_pixels, tally
 from ehtseg.learning.checkpoint import RESUME, Memory, drop_state, load_state, save_state
-from ehtseg.learning.evaluate import SEEN, image_key, seen_before, seen_by, start_warnings
 from ehtseg.learning.feature_cache import features_kept
 from ehtseg.learning.guard import guard, shown, spread
 from ehtseg.learning.history import draw_history
 from ehtseg.learning.scores import Pair, best_threshold, score_images
+from ehtseg.learning.seen import SEEN, image_key, seen_before, seen_by, start_warnings
 from ehtseg.learning.training import Tick, Training
 from ehtseg.nets.build import Net, build
 from ehtseg.reading.dataset import Dataset

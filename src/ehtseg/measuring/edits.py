@@ -94,11 +94,10 @@ def apply_edits(
     by_hand, _ = _decided(finding, edits, tell)
     if not by_hand:
         return finding
-    bounds = {beat.peak_s for beat in finding.beats if beat.reason in (CUT_START, NO_RISE)}
-    bounds -= {beat.peak_s for beat in finding.beats if np.isnan(beat.before_s)}
+    cut = [beat for beat in finding.beats if beat.reason in (CUT_START, NO_RISE)]
     apart = [beat for beat in finding.beats if beat.clipped == "" or beat.accepted]
     peaks = {beat.peak_s for beat in apart if beat.accepted or np.isfinite(beat.likeness)}
-    peaks |= bounds  # no beats, but what ends the ones beside them
+    peaks |= {beat.peak_s for beat in cut if np.isfinite(beat.before_s)}  # they end other beats
     aside = {beat.peak_s: beat.reason for beat in apart if beat.peak_s not in peaks}
     peaks |= by_hand.keys()
     rejected = [(at, reason) for at, reason in aside.items() if at not in by_hand]

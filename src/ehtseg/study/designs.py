@@ -7,10 +7,27 @@ measured where a study was carried out; machines differ by a factor of two.
 
 from __future__ import annotations
 
-from ehtseg.study.folders import FILM, IMAGES, OF_CERTAINTY, RANDOM_FROZEN
+from ehtseg.study.folders import FILM, IMAGES
 from ehtseg.study.levels import BACKBONES, LABELS, STAGES, Row, against, cross
 from ehtseg.study.plan import Study
 from ehtseg.study.rivals import in_equal_time, on_images, rivals
+
+RANDOM_FROZEN = (
+    "A frozen encoder of random weights is a weak opponent. Its batch norms, in inference mode, "
+    "normalise nothing, and VGG-16 has none: at the start its features are 6 to 20 times smaller "
+    "than those of ImageNet weights, stage by stage (VGG-16: 13 to 300 times). Such a contrast is "
+    "one of features and of their scale together; the study controls has a row whose statistics "
+    "adapt."
+)
+OF_CERTAINTY = {  # columns of results.csv, in words
+    "undecided": "the share of undecided pixels",
+    "undecided_near_outline": "the share of undecided pixels near the outline",
+    "ece": "calibration error",
+    "undecided_calibrated": "the share of undecided pixels, after temperature scaling",
+    "undecided_near_outline_calibrated": "the share near the outline, after temperature scaling",
+    "ece_calibrated": "calibration error, after temperature scaling",
+    "dice": "Dice at threshold 0.5",
+}
 
 PRINTED: dict[Row, tuple[float, float]] = {  # Dice and IoU, as the paper's table 1 prints them
     ("U-Net", "BCE"): (0.301895, 0.183314),

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
-from ehtseg.learning.evaluate import content
+from ehtseg.learning.seen import content
 from ehtseg.reading.dataset import Dataset, open_dataset
 from ehtseg.reading.splits import Split, split_dataset
 from ehtseg.records import UserError

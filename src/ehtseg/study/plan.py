@@ -114,8 +114,8 @@ class Study:
     contrasts: tuple[tuple[Row, Row], ...] = ()  # first - second; one family for Holm
     later: tuple[tuple[Row, Row], ...] = ()  # contrasts that were thought of later: another family
     later_when: str = ""  # what had been seen by then, in words
+    # what is contrasted, a family each: columns of results.csv, in words
     scores: Mapping[str, str] = field(default_factory=lambda: {"dice": "Dice at threshold 0.5"})
-    # ... that are contrasted, a family each: column of results.csv, in words
     cautions: tuple[str, ...] = ()  # what has to be known of its rows
     data: Data
     seeds: int = 3
