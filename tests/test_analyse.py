@@ -117,6 +117,15 @@ def test_unchanged_results_stay_and_a_failure_stops_nobody(tmp_path: Path) -> No
     assert not (tmp_path / "out" / "bad").exists()
 
 
+def test_a_failure_tells_of_results_from_an_earlier_run(tmp_path: Path) -> None:
+    frames, masks = beating(phases(60))
+    assert one(tmp_path, frames, masks).status == "done"
+    failed = one(tmp_path, frames, masks[:50])
+    assert failed.status == "failed"
+    assert f"What stands in {tmp_path / 'out' / 'film'} and in summary.csv" in failed.reason
+    assert [row["recording"] for row in rows(tmp_path / "out" / "summary.csv")] == ["film"]
+
+
 def test_a_copy_of_results_is_no_second_recording(tmp_path: Path) -> None:
     frames, masks = beating(phases(60))
     one(tmp_path, frames, masks)

@@ -87,6 +87,28 @@ def test_dropped_frames_and_drift_do_not_distort_kinetics() -> None:
     assert found["ttp10_ms"] == pytest.approx(truth["ttp10_ms"], abs=10)
 
 
+@pytest.mark.parametrize(
+    ("fps", "lost", "is_told"), [(30, 2, True), (30, 12, False), (150, 6, True)]
+)
+def test_a_level_crossed_while_frames_are_missing_has_no_time(
+    fps: int, lost: int, is_told: bool
+) -> None:
+    """Frames are lost in the relaxation of the tenth beat, from half its height on."""
+    train = with_noise(regular_train(1.2, fps, 20, upstroke="cosine", rise_s=0.18), 0.005, 10_000)
+    whole = find_beats(train.time_s, train.x)
+    expected = table_of_beats(whole.time_s, whole.x, whole.accepted)
+    half_s = whole.accepted[9].peak_s + expected[9]["rt50_ms"] / 1000
+    first = int(np.searchsorted(train.time_s, half_s)) - 1
+    left = np.delete(np.arange(len(train.time_s)), range(first, first + lost))
+    finding = find_beats(train.time_s[left], train.x[left])
+    rows = table_of_beats(finding.time_s, finding.x, finding.accepted)
+    assert len(rows) == len(expected)
+    assert np.isfinite(rows[9]["cd50_ms"]) == np.isfinite(rows[9]["rt50_ms"]) == is_told
+    assert np.isfinite(rows[9]["ttp10_ms"])
+    kept = [row["cd50_ms"] for row in (*rows[:9], *rows[10:])]
+    assert kept == pytest.approx([r["cd50_ms"] for r in (*expected[:9], *expected[10:])], abs=6)
+
+
 def test_a_round_twitch_is_measured_as_well_as_one_with_a_corner() -> None:
     """x = (1 - exp(-t / 60 ms))^3 exp(-t / 120 ms), truth from a fine grid without noise."""
     fine_s = np.arange(0, 1.2, 1e-4)

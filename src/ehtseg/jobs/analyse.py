@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -12,6 +12,7 @@ from ehtseg.jobs.analysis import Analyst, edits_of, write_analysis
 from ehtseg.jobs.joining import Lines, lines_of, recordings_of
 from ehtseg.jobs.places import (
     ANALYST,
+    absolute,
     gone_if_empty,
     is_same,
     output_folders,
@@ -85,7 +86,20 @@ def analyse(
         records = _records(Path(out))
         if records or plate:
             write_batch(records, Path(out), plate)
-    return results + failed
+    return [_beside_earlier(one, records, Path(out)) for one in results + failed]
+
+
+def _beside_earlier(
+    one: AnalyseResult, records: Sequence[tuple[str, dict[str, Any]]], out: Path
+) -> AnalyseResult:
+    """A failure says where results of an earlier run still stand for its recording."""
+    own = [
+        name for name, record in records if record["source"]["path"] == str(absolute(one.source))
+    ]
+    if one.status != "failed" or not own:
+        return one
+    told = f"What stands in {out / own[0]} and in summary.csv for it is of an earlier run."
+    return replace(one, reason=f"{one.reason} {told}")
 
 
 def _lines(told: Facts, sources: Sequence[Path], unread: Sequence[Unread], out: Path) -> Lines:

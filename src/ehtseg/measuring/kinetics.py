@@ -2,7 +2,8 @@
 
 Naming rule, as for action potentials: x in CD_x and RT_x is the share RELAXED, so that CD90 is the
 width at 10 % of the amplitude. All crossings are interpolated; all windows are in seconds.
-Durations are blunt where beats fuse: a level that a beat does not come back to gives NaN.
+Durations are blunt where beats fuse: a level that a beat does not come back to gives NaN, as does
+one that it crosses while frames are missing.
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ from ehtseg.records import Array
 
 VELOCITY_S = 0.1  # window of the local parabolas whose slope is the velocity
 MARGIN_S = 0.3  # frames beside a beat that the windows may reach
+HOLE_STEPS, HOLE_S = 4.0, 0.05  # a step longer than both hides when it crossed a level
 TAU_RANGE = (0.8, 0.1)  # of the amplitude: where the decay constant is fitted
 NAN = float("nan")
 
@@ -45,6 +47,7 @@ class Twitch:
     up_y: Array
     down_s: Array
     down_y: Array
+    longest_s: float = np.inf  # between two frames, for a time between them to be known
 
     @property
     def peak_s(self) -> float:
@@ -58,11 +61,11 @@ class Twitch:
 
     def up(self, share: float) -> float:
         """Time at which the upstroke crosses this share of the amplitude, s."""
-        return crossing_s(self.up_s, self.up_y, share * self.amplitude)
+        return crossing_s(self.up_s, self.up_y, share * self.amplitude, self.longest_s)
 
     def down(self, share: float) -> float:
         """Time at which the relaxation comes back to this share of the amplitude, s."""
-        return crossing_s(self.down_s, self.down_y, share * self.amplitude)
+        return crossing_s(self.down_s, self.down_y, share * self.amplitude, self.longest_s)
 
 
 def ttp10_ms(twitch: Twitch) -> float:
@@ -173,7 +176,8 @@ def beat_kinetics(
 
 def twitch_of(time_s: Array, x: Array, beat: Beat) -> Twitch:
     """The limbs of a beat in its trace, lightly smoothed."""
-    return Twitch(*limbs(beat, *own_frames(beat, time_s, smoothed(time_s, x))))
+    longest_s = max(HOLE_STEPS * frame_interval_s(time_s), HOLE_S)
+    return Twitch(*limbs(beat, *own_frames(beat, time_s, smoothed(time_s, x))), longest_s)
 
 
 def table_of_beats(

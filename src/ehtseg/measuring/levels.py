@@ -50,12 +50,13 @@ def smoothed(time_s: Array, x: Array, window_s: float = LIGHT_S, order: int = 0)
     return np.asarray(np.interp(time_s, grid_s, result))
 
 
-def crossing_s(time_s: Array, x: Array, level: float) -> float:
+def crossing_s(time_s: Array, x: Array, level: float, longest_s: float = np.inf) -> float:
     """When a limb that starts on one side of `level` and ends on the other crosses it, s.
 
     Linear interpolation between frames. Where noise crosses several times, their alternating sum
     counts the time spent beyond the level: the first crossing alone would be early on average and
-    the last one late. NaN for a limb with both ends on one side.
+    the last one late. NaN for a limb with both ends on one side, and where the trace crosses in a
+    step of more than `longest_s`.
 
     >>> crossing_s(np.array([0.0, 1.0, 2.0]), np.array([0.0, 0.5, 2.0]), 1.0)
     1.3333333333333333
@@ -65,6 +66,8 @@ def crossing_s(time_s: Array, x: Array, level: float) -> float:
         return float("nan")
     total_s, sign = 0.0, 1
     for k in np.flatnonzero(above[1:] != above[:-1]):
+        if time_s[k + 1] - time_s[k] > longest_s:
+            return float("nan")
         share = (level - x[k]) / (x[k + 1] - x[k])
         total_s += sign * float(time_s[k] + share * (time_s[k + 1] - time_s[k]))
         sign = -sign

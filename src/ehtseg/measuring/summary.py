@@ -143,7 +143,8 @@ def cautions(finding: BeatFinding) -> tuple[str, ...]:
     if len(beats) < FEWEST_BEATS:
         said.append(f"Only {len(beats)} beats; intervals need at least {FEWEST_BEATS}.")
     rows = table_of_beats(finding.time_s, finding.x, beats)
-    frames = float(np.nanmedian([row["upstroke_frames"] for row in rows]))
+    upstrokes = [row["upstroke_frames"] for row in rows if np.isfinite(row["upstroke_frames"])]
+    frames = float(np.median(upstrokes)) if upstrokes else NAN
     fps = 1 / frame_interval_s(finding.time_s)
     if frames < FEWEST_UPSTROKE_FRAMES:
         needed = np.ceil(FEWEST_UPSTROKE_FRAMES * fps / frames / 5) * 5
@@ -176,9 +177,10 @@ def resolution(finding: BeatFinding, meaning: Meaning = Meaning()) -> dict[str, 
     truth = {f"amplitude_{meaning.unit}": size, **durations(_twitch(finding.mean))}
     limits = {}
     for name in rows[0]:
-        values = np.array([row[name] for row in rows])
-        bias = float(np.nanmedian(values)) - truth.get(name, NAN)
-        limits[name] = Limit(bias, 1.96 * 2**0.5 * float(np.nanstd(values, ddof=1)))
+        values = np.array([row[name] for row in rows if np.isfinite(row[name])])
+        if len(values) > 1:
+            bias = float(np.median(values)) - truth.get(name, NAN)
+            limits[name] = Limit(bias, 1.96 * 2**0.5 * float(np.std(values, ddof=1)))
     rr_s = rhythm.intervals_s(np.array([beat.t50_s for beat in beats]))
     for name, value in rhythm_numbers(rr_s, np.array([b.amplitude for b in beats])).items():
         limits[name] = Limit(resolution=value)
