@@ -108,6 +108,12 @@ def test_a_scale_bar_is_round_and_fits(width_um: float) -> None:
     assert min(abs(mantissa - step) for step in (1, 2, 5)) < 1e-6
 
 
+@pytest.mark.parametrize("width_px", [19, 1392, 1393])
+def test_a_picture_of_a_round_width_has_a_scale_bar(width_px: int) -> None:
+    um_per_px = 4000 / width_px  # a field of view of 4 mm; times the width it may be a little less
+    assert render.scale_bar_um(width_px * um_per_px) in (500, 1000)
+
+
 def panels(picture: Array, n: int = 3) -> list[Array]:
     """The insides of the three panels of a figure."""
     step = (render.PAGE_INCHES - render.PANEL_INCHES - 2 * render.MARGIN_INCHES) / 2

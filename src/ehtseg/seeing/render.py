@@ -87,8 +87,9 @@ def scale_bar_um(width_um: float) -> float:
     >>> scale_bar_um(2048), scale_bar_um(665.6), scale_bar_um(100)
     (500.0, 100.0, 20.0)
     """
-    power = 10.0 ** math.floor(math.log10(width_um / 4))
-    return max(step * power for step in (1, 2, 5) if step * power <= width_um / 4)
+    most_um = width_um / 4
+    power = 10.0 ** math.floor(math.log10(most_um))  # above it by a rounding of the logarithm
+    return max(step * power for step in (0.5, 1, 2, 5) if step * power <= most_um)
 
 
 def length_label(length_um: float) -> str:
