@@ -143,6 +143,41 @@ def test_the_tables_hold_every_frame_beat_and_parameter(report: Report, tmp_path
     assert quality_record["cannot_be_concluded"] == ["Lengths in um."]
 
 
+@pytest.fixture
+def late(report: Report) -> Report:
+    """The same, three days later, as the last part of a joined recording."""
+    assert report.finding is not None
+    time_s = report.traces.time_s + 262800
+    beats = tuple(
+        replace(one, t50_s=one.t50_s + 262800, peak_s=one.peak_s + 262800)
+        for one in report.finding.beats
+    )
+    finding = replace(report.finding, time_s=time_s, beats=beats)
+    rows = tuple(
+        {**row, "t50_s": one.t50_s, "peak_s": one.peak_s}
+        for row, one in zip(report.beats, beats, strict=True)
+    )
+    traces = replace(report.traces, time_s=time_s)
+    return replace(report, traces=traces, finding=finding, beats=rows)
+
+
+def test_times_stay_exact_however_late_they_are(late: Report, tmp_path: Path) -> None:
+    write_tables(late, tmp_path)
+    times_s = [float(row["time_s"]) for row in read(tmp_path / "frames.csv")]
+    assert times_s == pytest.approx(late.traces.time_s, abs=6e-4, rel=0)
+    data = trace_data(late)
+    assert data["time"] == pytest.approx(late.traces.time_s, abs=6e-5, rel=0)
+    assert late.finding is not None
+    write_page(late, tmp_path / "a.html")
+    page = (tmp_path / "a.html").read_text(encoding="utf-8")
+    for beat, row, drawn in zip(
+        late.finding.beats, read(tmp_path / "beats.csv"), data["beats"], strict=True
+    ):
+        assert float(row["peak_s"]) == pytest.approx(beat.peak_s, abs=6e-4, rel=0)
+        assert drawn[1] == pytest.approx(beat.peak_s, abs=6e-5, rel=0)
+        assert f"<td>{beat.peak_s:.2f}</td>" in page, "what beats_edit.csv is told to hold"
+
+
 def test_without_a_frame_rate_there_is_no_column_of_seconds(report: Report, tmp_path: Path) -> None:
     write_tables(replace(report, clock=FRAMES), tmp_path)
     assert "time_s" not in read(tmp_path / "frames.csv")[0]

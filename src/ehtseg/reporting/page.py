@@ -10,6 +10,7 @@ import base64
 import io
 import json
 import math
+import re
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +27,7 @@ from ehtseg.reporting.report import Report
 from ehtseg.reporting.tables import cell
 
 MOST_POINTS = 60_000  # of the zoomable trace; longer ones keep lowest and highest of each bin
+MOMENTS = re.compile("(time|onset|t50|peak|end|event|low|high)_(s|frames)")  # in a recording
 LARGEST_PX = 900  # side of the picture in the page
 BEAT_COLUMNS = (  # beginnings of the columns of beats.csv that stand in the page
     "beat", "onset", "t50", "peak", "end", "rr", "amplitude", "fs_pct", "fac_pct", "ttp10",
@@ -71,13 +73,13 @@ def trace_data(report: Report) -> dict[str, Any]:
     line = np.interp(time_s, finding.time_s, finding.baseline) - zero
     events = [[event.time_s, event.label] for event in report.events] if clock.is_known else []
     return {
-        "time": _rounded(time_s * scale),
+        "time": [_moment(at) for at in time_s * scale],
         "x": _rounded(x - zero),
         "rest": [] if np.isnan(line).any() else _rounded(line),
         "beats": [
             [
-                _number(beat.t50_s * scale),
-                _number(beat.peak_s * scale),
+                _moment(beat.t50_s * scale),
+                _moment(beat.peak_s * scale),
                 _number(float(np.interp(beat.peak_s, finding.time_s, finding.x)) - zero),
                 beat.accepted,
                 beat.reason,
@@ -108,13 +110,19 @@ def inline_json(content: dict[str, Any]) -> str:
     return json.dumps(content, ensure_ascii=False, allow_nan=False).replace("<", "\\u003c")
 
 
-def shown(value: Any) -> str:
+def shown(value: Any, name: str = "") -> str:
     """A value as a page shows it: four significant digits, words as they are.
+
+    A moment, by the `name` of its column, has hundredths however late it is.
 
     >>> shown(0.123456), shown(float("nan")), shown(12345.6), shown(True)
     ('0.1235', '', '12346', 'yes')
+    >>> shown(3600.599, "peak_s"), shown(3600.599, "amplitude_um")
+    ('3600.60', '3601')
     """
     if isinstance(value, float) and math.isfinite(value):
+        if abs(value) >= 100 and MOMENTS.fullmatch(name):
+            return f"{value:.2f}"
         return f"{value:.0f}" if abs(value) >= 1000 else f"{value:.4g}"
     return str(cell(value))
 
@@ -144,6 +152,11 @@ def breakable(name: str) -> Markup:
 
 def _rounded(values: Array) -> list[float]:
     return [float(f"{value:.6g}") for value in values]
+
+
+def _moment(value: float) -> float | None:
+    """A time to a tenth of a ms, however late it is."""
+    return round(float(value), 4) if math.isfinite(value) else None
 
 
 def _number(value: float) -> float | None:

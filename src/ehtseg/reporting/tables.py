@@ -23,7 +23,8 @@ from typing import Any
 
 from ehtseg.reporting.report import Report
 
-DIGITS = 7  # significant ones; more than any measurement here carries
+DIGITS = 7  # significant ones; more than any measurement here carries ...
+LATE, LATEST = 1e4, 1e9  # ... but a moment: from so many s on three decimals, which is 1 ms
 
 
 def write_tables(report: Report, folder: Path) -> None:
@@ -108,7 +109,7 @@ def write_rows(path: Path, rows: Iterable[dict[str, Any]], columns: Sequence[str
     """A table as CSV: the columns in the order in which rows bring them.
 
     `columns` stand there even without a row. NaN and None become empty cells, floats have
-    `DIGITS` significant digits.
+    `DIGITS` significant digits (`cell`).
     """
     rows = list(rows)
     names = list(dict.fromkeys(name for row in rows for name in row)) or list(columns)
@@ -122,11 +123,13 @@ def write_rows(path: Path, rows: Iterable[dict[str, Any]], columns: Sequence[str
 def cell(value: Any) -> Any:
     """A value as it stands in a table.
 
-    >>> cell(0.1 + 0.2), cell(float("nan")), cell(True), cell(1200.0)
-    ('0.3', '', 'yes', '1200')
+    >>> cell(0.1 + 0.2), cell(float("nan")), cell(True), cell(1200.0), cell(262800.05)
+    ('0.3', '', 'yes', '1200', '262800.05')
     """
     if isinstance(value, bool):
         return "yes" if value else "no"
+    if isinstance(value, float) and LATE <= abs(value) < LATEST:
+        return f"{value:.3f}".rstrip("0").rstrip(".")
     if isinstance(value, float):
         return f"{value:.{DIGITS}g}" if math.isfinite(value) else ""
     return "" if value is None else value
