@@ -18,6 +18,7 @@ from PIL import Image
 from conftest import shared
 from ehtseg.reading.calibration import Claim, decide_fps, decide_um_per_px, describe_times
 from ehtseg.reading.finding import find_videos
+from ehtseg.reading.stamps import stamp_of
 from ehtseg.reading.video import open_video
 from ehtseg.records import UserError
 from recordings import cut_off, number_of, numbered, write_video
@@ -273,6 +274,22 @@ def test_any_name_is_a_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, nam
     file.rename(tmp_path / name)
     monkeypatch.chdir(tmp_path)
     assert len(list(open_video(name).frames())) == 3
+
+
+@pytest.mark.parametrize("suffix", [".avi", ".mkv", ".mp4", ".mov"])
+def test_a_title_that_is_no_utf8_stops_nothing(tmp_path: Path, suffix: str) -> None:
+    path = tmp_path / f"film{suffix}"
+    with av.open(str(path), "w") as container:
+        container.metadata["title"] = "Mxller, 4 xm"
+        stream = container.add_stream("mjpeg", rate=25)
+        stream.height, stream.width, stream.pix_fmt = 48, 64, "yuvj420p"
+        for frame in numbered(3):
+            container.mux(stream.encode(av.VideoFrame.from_ndarray(frame, format="gray")))
+        container.mux(stream.encode())
+    latin = path.read_bytes().replace(b"Mxller, 4 xm", "Müller, 4 µm".encode("latin-1"))
+    path.write_bytes(latin)
+    assert len(list(open_video(path).frames())) == 3
+    assert stamp_of(path) is None
 
 
 def test_a_missing_file_is_refused(tmp_path: Path) -> None:

@@ -24,6 +24,7 @@ from ehtseg.records import Array, UserError
 
 # suffix: libav's name of the format; no other format is opened, whatever the suffix says
 FORMATS = {".avi": "avi", ".mkv": "matroska", ".mov": "mov", ".mp4": "mov"}
+ANY_TEXT = "replace"  # titles that are no UTF-8, as cameras write them, stop nothing
 _ALLOWED = {"format_whitelist": "avi,matroska,webm,mov,mp4,m4a,3gp,3g2,mj2"}
 
 
@@ -74,7 +75,7 @@ def url_of(path: Path) -> str:
 @contextmanager
 def _opened(path: Path) -> Iterator[tuple[InputContainer, VideoStream]]:
     try:
-        container = av.open(url_of(path), options=_ALLOWED)
+        container = av.open(url_of(path), options=_ALLOWED, metadata_errors=ANY_TEXT)
     except FFmpegError as error:
         raise _unreadable(path, _reason(error)) from error
     with container:

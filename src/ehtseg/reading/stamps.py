@@ -11,7 +11,7 @@ import av
 from av.error import FFmpegError
 from tifffile import TiffFile, TiffFileError
 
-from ehtseg.reading.containers import FORMATS, url_of
+from ehtseg.reading.containers import ANY_TEXT, FORMATS, url_of
 from ehtseg.reading.folders import read_sidecar
 from ehtseg.reading.pixels import TIFF_SUFFIXES
 from ehtseg.records import UserError
@@ -66,7 +66,7 @@ def read_stamp(text: str, source: str) -> Stamp | None:
 
 def _of_container(path: Path) -> Stamp | None:
     try:
-        with av.open(url_of(path)) as container:
+        with av.open(url_of(path), metadata_errors=ANY_TEXT) as container:
             said = [container.metadata, *(stream.metadata for stream in container.streams)]
     except FFmpegError:
         return None
