@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import tifffile
 
 from ehtseg.jobs.analyse import analyse
 from ehtseg.reading.mask_stream import open_masks, paired
@@ -75,6 +76,27 @@ def test_a_video_of_masks_counts_as_masks(tmp_path: Path) -> None:
     masks = write_video(tmp_path / "masks.avi", hard)
     found = [bool(mask.all()) for _, mask in paired(open_video(film), open_masks(masks))]
     assert found == [False, True, False, True, False]
+
+
+@pytest.mark.parametrize("tissue", [1, 255])
+@pytest.mark.parametrize("name", ["masks.mkv", "masks.avi"])
+def test_a_video_of_masks_is_read_frame_by_frame(tmp_path: Path, name: str, tissue: int) -> None:
+    drawn = [np.zeros((48, 64), np.uint8) for _ in range(4)]
+    for k, mask in enumerate(drawn):
+        mask[10:30, 5 : 20 + 5 * k] = tissue
+    masks = open_masks(write_video(tmp_path / name, drawn))
+    for mask, wanted in zip(masks.masks(), drawn, strict=True):
+        np.testing.assert_array_equal(mask, wanted > 0)
+
+
+def test_a_stack_of_unclear_masks_is_refused_without_a_command_that_would_ruin_it(
+    tmp_path: Path,
+) -> None:
+    grey = np.stack([np.zeros((48, 64), np.uint8), *numbered(3)[1:]])
+    tifffile.imwrite(tmp_path / "grey.tif", grey, photometric="minisblack")
+    with pytest.raises(UserError, match=r"two values.*grey\.tif, mask 1 from 0") as refused:
+        list(open_masks(tmp_path / "grey.tif").masks())
+    assert "python -c" not in str(refused.value)
 
 
 def test_recordings_of_one_name_never_share_their_masks(tmp_path: Path) -> None:

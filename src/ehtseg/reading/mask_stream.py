@@ -49,7 +49,11 @@ class MaskStream:
         files = image_files(self.path) if self.path.is_dir() else []
         try:
             for raw in self._raw.read(None):
-                mask = understood(raw.values, files[raw.index] if files else self.path)
+                mask = (
+                    understood(raw.values, files[raw.index])
+                    if files
+                    else _page(raw.values, self.path, raw.index)
+                )
                 yield from itertools.repeat(mask) if self.is_single else [mask]
         except EarlyEndError as end:
             cure = "Make the masks again."
@@ -65,6 +69,22 @@ def understood(values: Array, path: Path) -> Array:
         is_soft = bool(((values > 0) & (values < 1)).any())
         return values.astype(np.float32) if is_soft else values > 0
     return explain_values(values, path).mask
+
+
+def _page(values: Array, path: Path, index: int) -> Array:
+    """`understood` of one page of a stack or frame of a video.
+
+    Raises: UserError whose cure leaves the file alone: the one for an image would write it anew
+    as a single page.
+    """
+    try:
+        return understood(values, path)
+    except UserError as fault:
+        cure = (
+            "Decide what is tissue, and save the masks as a TIFF stack or a folder of PNGs with "
+            "0 and 255 (in Fiji: Image › Adjust › Threshold)."
+        )
+        raise UserError(fault.expected, f"{fault.got}, mask {index} from 0", cure) from fault
 
 
 def open_masks(path: Path) -> MaskStream:

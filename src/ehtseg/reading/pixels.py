@@ -82,6 +82,8 @@ def shown_inverted(path: Path) -> bool:
             page = file.pages.first
             is_bool = page.bitspersample == 1 and page.software.startswith("tifffile")
             return page.photometric == tifffile.PHOTOMETRIC.MINISWHITE and not is_bool
+    if path.suffix.lower() not in IMAGE_SUFFIXES:  # a video of masks
+        return False
     with Image.open(path) as picture:
         if picture.mode != "P":
             return False
