@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ import ehtseg.reading.finding as finding_room
 from conftest import shared
 from ehtseg.jobs.segment import find_sources
 from ehtseg.reading.finding import find_videos
+from ehtseg.reading.stamps import stamp_of
 from ehtseg.reading.video import Video, open_video
 from ehtseg.records import UserError
 from recordings import cut_off, number_of, numbered
@@ -233,6 +235,61 @@ def test_a_tiff_without_a_readable_frame_is_refused(tmp_path: Path) -> None:
         with pytest.raises(UserError, match="Expected") as refused:
             open_video(tmp_path / name)
         assert said in str(refused.value)
+
+
+def write_unlike(path: Path, frames: list[np.ndarray], **options: Any) -> Path:
+    with tifffile.TiffWriter(path) as file:
+        for frame in frames:
+            file.write(frame, contiguous=False, photometric="minisblack", **options)
+    return path
+
+
+def test_frames_of_another_depth_or_beside_transparency_are_refused(tmp_path: Path) -> None:
+    deeper = write_unlike(tmp_path / "deeper.tif", [*STACK[:3], *DEEP[3:]])
+    with pytest.raises(UserError, match=r"one depth \(uint8.*uint16 in frame 3 of .*deeper\.tif"):
+        list(open_video(deeper).frames())
+    for samples in (2, 5):
+        many = [np.repeat(frame[..., None], samples, axis=2) for frame in STACK]
+        path = write_unlike(tmp_path / f"{samples}.tif", many, planarconfig="contig")
+        with pytest.raises(UserError, match=rf"grey or RGB frames.*\(48, 64, {samples}\)"):
+            open_video(path)
+
+
+BINARY_ONLY = (
+    '<OME xmlns="http://www.openmicroscopy.org/Schemas/OME/2016-06" UUID="urn:uuid:1">'
+    '<BinaryOnly MetadataFile="x.companion.ome" UUID="urn:uuid:2"/></OME>'
+)
+
+
+@pytest.mark.parametrize("ome", [BINARY_ONLY, '<OME><Image Name="a & b"><Pixels/></Image></OME>'])
+def test_ome_that_is_broken_or_elsewhere_leaves_the_frames(tmp_path: Path, ome: str) -> None:
+    path = tmp_path / "a.ome.tif"
+    tifffile.imwrite(path, STACK, description=ome, metadata=None, datetime="2026:11:20 09:30:00")
+    video = open_video(path)
+    assert numbers(video) == list(range(12))
+    assert "broken or in another file" in " ".join(video.notes)
+    stamp = stamp_of(path)
+    assert stamp is not None
+    assert stamp.source == "the TIFF's DateTime"
+
+
+def test_ome_numbers_in_another_spelling_are_unknown(tmp_path: Path) -> None:
+    path = tmp_path / "a.ome.tif"
+    metadata = {"axes": "TYX", "TimeIncrement": 0.04, "PhysicalSizeX": 0.65}
+    tifffile.imwrite(path, STACK, ome=True, metadata=metadata)
+    path.write_bytes(path.read_bytes().replace(b'="0.65"', b'="0,65"'))
+    assert (open_video(path).fps, open_video(path).um_per_px) == (25, None)
+
+
+@pytest.mark.parametrize("place", [14, 38, 62])  # in the first page's directory
+def test_a_directory_that_is_damaged_is_no_bug(tmp_path: Path, place: int) -> None:
+    tifffile.imwrite(tmp_path / "a.tif", STACK[:2], compression="zlib", metadata=None)
+    data = bytearray((tmp_path / "a.tif").read_bytes())
+    data[place] = 0
+    (tmp_path / "a.tif").write_bytes(data)
+    with suppress(UserError):
+        list(open_video(tmp_path / "a.tif").frames())
+    assert stamp_of(tmp_path / "a.tif") is None
 
 
 @pytest.mark.parametrize("suffix", [".png", ".tif", ".bmp", ".jpg"])

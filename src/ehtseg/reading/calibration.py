@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 
 import numpy as np
@@ -117,6 +118,18 @@ def unit_factor(table: Mapping[str, float], unit: object) -> float | None:
     (1.0, 0.001, None)
     """
     return table.get(str(unit).strip().lower())
+
+
+def told_number(said: object) -> float:
+    """A number above 0 that a file tells; 0 where it is none.
+
+    >>> told_number("0.04"), told_number("0,04"), told_number(None), told_number("inf")
+    (0.04, 0.0, 0.0, 0.0)
+    """
+    with suppress(ValueError):
+        number = float(str(said))
+        return number if 0 < number < math.inf else 0.0
+    return 0.0
 
 
 def _decide(what: str, unit: str, given: float | None, claims: Sequence[Claim]) -> Decision:

@@ -14,7 +14,7 @@ import numpy as np
 from ehtseg.reading.calibration import Claim
 from ehtseg.reading.pairs import natural
 from ehtseg.reading.pixels import IMAGE_SUFFIXES, read_pixels
-from ehtseg.reading.raw import Raw, RawFrame, check_size
+from ehtseg.reading.raw import Raw, RawFrame, check_depth, check_size
 from ehtseg.records import Array, UserError
 
 
@@ -114,12 +114,7 @@ def _read(
             continue
         values = read_pixels(path)
         check_size(str(path), values.shape[:2], *first.shape[:2])
-        if values.dtype != first.dtype:
-            raise UserError(
-                f"images of one depth ({first.dtype}, as {files[0].name})",
-                f"{values.dtype} in {path}",
-                "Export all frames of the recording with the same settings.",
-            )
+        check_depth(str(path), values, first)
         yield RawFrame(index, None if times_s is None else float(times_s[index]), values)
 
 

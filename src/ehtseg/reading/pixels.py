@@ -20,9 +20,9 @@ IMAGE_SUFFIXES = TIFF_SUFFIXES | LOSSY_SUFFIXES | {".png", ".bmp"}
 EIGHT_BIT = Scaling(0.0, 255.0, "8-bit as it is")
 
 # what Pillow, tifffile and imagecodecs raise on damaged files
-_DAMAGED = (
+DAMAGED = (
     OSError, ValueError, TypeError, SyntaxError, RuntimeError, struct.error, EOFError,
-    LookupError, ArithmeticError, MemoryError,
+    LookupError, ArithmeticError, MemoryError, AssertionError,
 )  # fmt: skip
 # EXIF's number: whether rows and columns change places, then which way each of the two runs
 _TURNS = {
@@ -46,7 +46,7 @@ def read_pixels(path: Path) -> Array:
             return _one_plane(path)
         with Image.open(path) as picture:
             return _turned(_stored(path, picture), _turn(picture))
-    except (*_DAMAGED, Image.DecompressionBombError) as error:
+    except (*DAMAGED, Image.DecompressionBombError) as error:
         reason = "no such file" if isinstance(error, FileNotFoundError) else "a file that is not"
         raise UserError(
             f"a readable image ({', '.join(sorted(IMAGE_SUFFIXES))})",
@@ -101,7 +101,7 @@ def is_turned(path: Path) -> bool:
 
 
 def _turn(picture: Image.Image) -> int:
-    with suppress(*_DAMAGED):  # EXIF that cannot be read says nothing
+    with suppress(*DAMAGED):  # EXIF that cannot be read says nothing
         return int(picture.getexif().get(ExifTags.Base.Orientation, 1))
     return 1
 

@@ -44,6 +44,19 @@ class Raw:
     notes: tuple[str, ...] = ()
 
 
+def check_depth(place: str, found: Array, first: Array) -> None:
+    """All frames of a recording have one depth.
+
+    Raises: UserError that names the frame and both depths.
+    """
+    if found.dtype != first.dtype:
+        raise UserError(
+            f"images of one depth ({first.dtype}, as the first one)",
+            f"{found.dtype} in {place}",
+            "Export all frames of the recording with the same settings.",
+        )
+
+
 def check_size(place: str, found: tuple[int, int], height: int, width: int) -> None:
     """All frames of a recording have one size.
 

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import logging
-import struct
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -14,13 +13,13 @@ from xml.etree import ElementTree
 import numpy as np
 from tifffile import PHOTOMETRIC, TiffFile, TiffPageSeries
 
-from ehtseg.reading.calibration import S_PER, UM_PER, Claim, unit_factor
-from ehtseg.reading.raw import EarlyEndError, Raw, RawFrame, check_size
+from ehtseg.reading.calibration import S_PER, UM_PER, Claim, told_number, unit_factor
+from ehtseg.reading.pixels import DAMAGED
+from ehtseg.reading.raw import EarlyEndError, Raw, RawFrame, check_depth, check_size
 from ehtseg.records import Array, UserError
 
 LARGEST_PIXEL_UM = 20.0  # coarser than this, a resolution per inch or cm is meant for a printer
 
-_DAMAGED = (ValueError, OSError, RuntimeError, LookupError, struct.error)
 _PRINTED = {2: "inch", 3: "cm"}  # values of the tag ResolutionUnit
 _Said = tuple[tuple[Claim, ...], tuple[Claim, ...], tuple[str, ...]]  # fps, um/px, notes
 
@@ -34,17 +33,19 @@ def open_stack(path: Path) -> Raw:
         series = _checked_series(path, file)
         n_frames = _n_frames(file)
         first = _first(path, file)
-        ome = ElementTree.fromstring(file.ome_metadata) if file.ome_metadata else None
+        ome = ome_of(file)
         fps, um_per_px, notes = _from_tags(file) if ome is None else _from_ome(ome)
         times_s, doubt = (None, ()) if ome is None else _rising(_delta_t_s(ome, n_frames))
         notes = (*_axis_note(series), *_table_note(file), *warnings, *notes, *doubt)
+        if ome is None and file.is_ome:
+            notes += ("The OME-XML is broken or in another file: it tells no rate and no size.",)
     return Raw(
         path,
         first.shape[0],
         first.shape[1],
         deep=first.dtype not in (np.uint8, np.bool_),
         n_frames=n_frames,
-        read=partial(_read, path, first.shape[:2], times_s),
+        read=partial(_read, path, first, times_s),
         times_s=times_s,
         fps=fps,
         um_per_px=um_per_px,
@@ -86,7 +87,7 @@ def _opened(path: Path) -> Iterator[tuple[TiffFile, list[str]]]:
         try:
             file = opened.enter_context(TiffFile(path))
             _n_frames(file)
-        except _DAMAGED as error:
+        except DAMAGED as error:
             raise _unreadable(path, str(error)) from error
         finally:
             log.removeHandler(listener)
@@ -134,12 +135,14 @@ def _checked_series(path: Path, file: TiffFile) -> TiffPageSeries:
 
 
 def _read(
-    path: Path, size: tuple[int, int], times_s: Array | None, only: frozenset[int] | None
+    path: Path, first: Array, times_s: Array | None, only: frozenset[int] | None
 ) -> Iterator[RawFrame]:
     with _opened(path) as (file, _):
         for index in range(_n_frames(file)) if only is None else sorted(only):
             values = _values(path, file, index)
-            check_size(f"frame {index} of {path}", values.shape[:2], *size)
+            place = f"frame {index} of {path}"
+            check_size(place, values.shape[:2], *first.shape[:2])
+            check_depth(place, values, first)
             yield RawFrame(index, None if times_s is None else float(times_s[index]), values)
 
 
@@ -154,11 +157,12 @@ def _values(path: Path, file: TiffFile, index: int) -> Array:
             if page is None:
                 raise EarlyEndError(f"frame {index} is in another file, which is missing")
             values, axes = _pixels(page), series.keyframe.axes
-    except _DAMAGED as error:
+    except DAMAGED as error:
         raise EarlyEndError(f"frame {index}: {error}") from error
     if axes == "SYX":
         values, axes = np.moveaxis(values, 0, -1), "YXS"
-    if axes not in ("YX", "YXS") or values.dtype.kind not in "uifb":
+    is_picture = values.ndim == 2 or (values.ndim == 3 and values.shape[2] in (3, 4))
+    if axes not in ("YX", "YXS") or not is_picture or values.dtype.kind not in "uifb":
         raise UserError(
             f"grey or RGB frames of real numbers in {path}",
             f"{axes} {values.shape} of {values.dtype}",
@@ -193,16 +197,24 @@ def _first(path: Path, file: TiffFile) -> Array:
         raise _unreadable(path, str(damage)) from damage
 
 
+def ome_of(file: TiffFile) -> ElementTree.Element | None:
+    """The OME-XML of a file; None where it is broken or says that it stands in another one."""
+    with suppress(ElementTree.ParseError):
+        ome = ElementTree.fromstring(file.ome_metadata or "")
+        return ome if _found(ome, "Pixels") else None
+    return None
+
+
 def _from_ome(ome: ElementTree.Element) -> _Said:
     pixels = _found(ome, "Pixels")[0].attrib
     rates, sizes = [], []
     second = unit_factor(S_PER, pixels.get("TimeIncrementUnit", "s"))
-    increment = float(pixels.get("TimeIncrement", 0))
+    increment = told_number(pixels.get("TimeIncrement"))
     if second and increment > 0:
         rates.append(Claim(1 / (increment * second), "the OME-XML's TimeIncrement"))
     for axis in "XY":
         um = unit_factor(UM_PER, pixels.get(f"PhysicalSize{axis}Unit", "µm"))
-        size = float(pixels.get(f"PhysicalSize{axis}", 0))
+        size = told_number(pixels.get(f"PhysicalSize{axis}"))
         if um and size > 0:
             sizes.append(Claim(size * um, f"the OME-XML's PhysicalSize{axis}"))
     return tuple(rates), tuple(sizes), ()
@@ -256,7 +268,7 @@ def _from_tags(file: TiffFile) -> _Said:
 
 def _imagej_rates(imagej: dict[str, Any]) -> tuple[tuple[Claim, ...], tuple[str, ...]]:
     second = unit_factor(S_PER, imagej.get("tunit", "sec"))
-    interval, shown = float(imagej.get("finterval", 0)), float(imagej.get("fps", 0))
+    interval, shown = told_number(imagej.get("finterval")), told_number(imagej.get("fps"))
     if second and interval > 0:
         return (Claim(1 / (interval * second), "ImageJ's frame interval"),), ()
     if shown > 0:
@@ -281,9 +293,10 @@ def _axis_note(series: TiffPageSeries) -> tuple[str, ...]:
 
 
 def _table_note(file: TiffFile) -> tuple[str, ...]:
-    photometric = PHOTOMETRIC(file.pages.first.photometric)
-    if photometric in (PHOTOMETRIC.PALETTE, PHOTOMETRIC.MINISWHITE):
-        return (f"The file's colour table ({photometric.name}) is not applied: values as stored.",)
+    photometric = file.pages.first.photometric  # of a damaged file it may be anything
+    for table in (PHOTOMETRIC.PALETTE, PHOTOMETRIC.MINISWHITE):
+        if photometric == table:
+            return (f"The file's colour table ({table.name}) is not applied: values as stored.",)
     return ()
 
 

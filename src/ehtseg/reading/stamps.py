@@ -5,15 +5,15 @@ from __future__ import annotations
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from xml.etree import ElementTree
 
 import av
 from av.error import FFmpegError
-from tifffile import TiffFile, TiffFileError
+from tifffile import TiffFile
 
 from ehtseg.reading.containers import ANY_TEXT, FORMATS, url_of
 from ehtseg.reading.folders import read_sidecar
-from ehtseg.reading.pixels import TIFF_SUFFIXES
+from ehtseg.reading.pixels import DAMAGED, TIFF_SUFFIXES
+from ehtseg.reading.stacks import ome_of
 from ehtseg.records import UserError
 
 WHOLE_S = 1.0  # a stamp without fractions of a second is true to this
@@ -77,11 +77,11 @@ def _of_container(path: Path) -> Stamp | None:
 def _of_tiff(path: Path) -> Stamp | None:
     try:
         with TiffFile(path) as file:
-            ome, tag = file.ome_metadata, file.pages.first.tags.valueof("DateTime")
-    except (TiffFileError, OSError, ValueError):
+            ome, tag = ome_of(file), file.pages.first.tags.valueof("DateTime")
+    except DAMAGED:
         return None
-    if ome:
-        dates = [one.text for one in ElementTree.fromstring(ome).iter() if one.tag.endswith("Date")]
+    if ome is not None:
+        dates = [one.text for one in ome.iter() if one.tag.endswith("Date")]
         found = read_stamp(dates[0] or "", "the OME-XML's AcquisitionDate") if dates else None
         if found:
             return found
