@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import av
@@ -73,9 +74,19 @@ def test_rejected_candidates_have_a_mark_of_their_own() -> None:
     assert not near(first[:, 140:160], VERMILION).any()
 
 
-def test_without_a_trace_the_movie_is_made_all_the_same(report, tmp_path) -> None:  # type: ignore[no-untyped-def]
-    from dataclasses import replace
+def test_a_beat_has_the_number_of_its_row_in_the_table() -> None:
+    marks = np.array([[0.4, 0.5, 0.1, 0.0], [0.9, 1.0, 0.8, 1.0], [1.9, 2.0, 0.8, 1.0]])
+    time_s = np.arange(100) / 20
+    strip = Strip(300, 100, 4.0, time_s, np.sin(time_s), marks, (-1, 1), "trace", "s", 1.0)
+    assert [strip._beat(now_s) for now_s in (0.6, 1.0, 2.5)] == ["", ", beat 1", ", beat 2"]
 
+
+def test_a_strip_without_a_trace_has_no_scale(report) -> None:  # type: ignore[no-untyped-def]
+    nothing = make_strip(replace(report, choice=None, finding=None), 400, 100).at(0.0)
+    assert (nothing[30:, :100] == 255).all()
+
+
+def test_without_a_trace_the_movie_is_made_all_the_same(report, tmp_path) -> None:  # type: ignore[no-untyped-def]
     recording = report.recording | {"height": 72, "width": 128, "fps": None, "n_frames": 3}
     none = replace(report, choice=None, finding=None, recording=recording)
     image = np.full((72, 128), 90, np.uint8)

@@ -19,7 +19,7 @@ from PIL import Image
 from ehtseg.measuring.beats import find_beats
 from ehtseg.measuring.events import Event
 from ehtseg.measuring.quality import Flag
-from ehtseg.measuring.traces import Choice, Traces
+from ehtseg.measuring.traces import Agreement, Choice, Traces
 from ehtseg.reporting.batch import write_batch
 from ehtseg.reporting.conclusions import can_conclude, cannot_conclude
 from ehtseg.reporting.figures import thinned, trace_figure, write_figures
@@ -181,6 +181,23 @@ def test_times_stay_exact_however_late_they_are(late: Report, tmp_path: Path) ->
 def test_without_a_frame_rate_there_is_no_column_of_seconds(report: Report, tmp_path: Path) -> None:
     write_tables(replace(report, clock=FRAMES), tmp_path)
     assert "time_s" not in read(tmp_path / "frames.csv")[0]
+
+
+def test_seconds_that_nobody_knows_are_told_to_be_made_up(report: Report, tmp_path: Path) -> None:
+    other = Agreement("area_px", 9.0, 0.1, 90.0, 0.9, 0.1, 0.0)
+    assert report.choice is not None
+    choice = replace(report.choice, agreement=(other,))
+    unknown = replace(report, clock=FRAMES, choice=choice)
+    write_page(unknown, tmp_path / "a.html")
+    page = (tmp_path / "a.html").read_text(encoding="utf-8")
+    assert "seconds counted as if at 30 frames/s" in page
+    assert "<th>lag (frames)</th>" in page
+    assert "<td>3</td>" in page
+    told = quality(unknown)
+    assert told["traces"][0]["lag_frames"] == pytest.approx(3)
+    assert told["reasons"][-1] == "seconds counted as if at 30 frames/s"
+    known = quality(replace(report, choice=choice))
+    assert (known["traces"][0]["lag_s"], len(known["reasons"])) == (0.1, 1)
 
 
 def test_json_has_no_nan_and_a_table_keeps_its_head_without_rows(tmp_path: Path) -> None:

@@ -57,7 +57,8 @@ def _can(
         return
     number = len(finding.accepted)
     if finding.verdict == "not beating":
-        yield f"In this recording the tissue does not beat: {'; '.join(finding.reasons)}."
+        reasons = "; ".join(clock.caveat(finding.reasons))
+        yield f"In this recording the tissue does not beat: {reasons}."
     elif number == 1 or finding.verdict == "beating":
         yield f"{number} contraction{'s' * (number > 1)} at the times in beats.csv."
     elif number:
@@ -78,18 +79,12 @@ def _not_of_beats(traces: Traces, clock: Clock, finding: BeatFinding | None) -> 
         return
     number = len(finding.accepted)
     if finding.verdict == "cannot tell":
-        yield f"Whether and how regularly the tissue beats: {'; '.join(_told(clock, finding))}."
+        reasons = "; ".join(clock.caveat(finding.reasons))
+        yield f"Whether and how regularly the tissue beats: {reasons}."
     if number == 1:
         yield "Rate and irregularity: a single beat has no interval."
     elif finding.verdict == "beating" and number < FEWEST_BEATS:
         yield f"Irregularity: {number} beats are too few, {FEWEST_BEATS} are needed."
-
-
-def _told(clock: Clock, finding: BeatFinding) -> tuple[str, ...]:
-    """The reasons; those that count seconds hold only where the rate is known."""
-    if clock.is_known:
-        return finding.reasons
-    return (*finding.reasons, f"seconds counted as if at {clock.nominal_fps:g} frames/s")
 
 
 def _not_of_units(traces: Traces, clock: Clock) -> Iterator[str]:

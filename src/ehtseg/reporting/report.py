@@ -44,6 +44,16 @@ class Clock:
             return f"{name.removesuffix('_bpm')}_per_1000_frames", value * 1000 / (60 * fps)
         return name, value
 
+    def caveat(self, sentences: tuple[str, ...]) -> tuple[str, ...]:
+        """The same sentences, and where seconds in them are made up, one more that says so.
+
+        >>> Clock(False, 30.0).caveat(("8 beats in 5.3 s",))
+        ('8 beats in 5.3 s', 'seconds counted as if at 30 frames/s')
+        """
+        if self.is_known or not any(re.search(r"\d s\b", words) for words in sentences):
+            return sentences
+        return (*sentences, f"seconds counted as if at {self.nominal_fps:g} frames/s")
+
     @property
     def unit(self) -> str:
         """The unit of long times."""
@@ -80,3 +90,8 @@ class Report:
     def verdict(self) -> str:
         """Beating, not beating, or cannot tell."""
         return self.finding.verdict if self.finding else "cannot tell"
+
+    @property
+    def reasons(self) -> tuple[str, ...]:
+        """Why that is the verdict."""
+        return self.clock.caveat(self.finding.reasons) if self.finding else ()

@@ -31,8 +31,8 @@ FINE = 4  # bits of a pixel's fraction in which OpenCV draws
 class Strip:
     """The trace of one recording, ready to be drawn at any moment; times in s, levels above rest.
 
-    `marks` are the candidates: 50 % upstroke, peak, level of the peak, whether accepted. `range`
-    are the levels at the lower and the upper edge.
+    `marks` are the candidates, numbered as in beats.csv: 50 % upstroke, peak, level of the peak,
+    whether accepted. `range` are the levels at the lower and the upper edge.
     """
 
     width: int
@@ -61,8 +61,9 @@ class Strip:
         shown = slice(max(first - 1, 0), stop + 1)
         self._draw_line(canvas, self.time_s[shown] - now_s, self.level[shown])
         self._draw_marks(canvas, now_s)
-        foot, top = (round(float(self._y(level))) for level in np.array([0.0, self.bar]))
-        cv2.line(canvas, (5, foot), (5, top), GREY, 2)
+        if len(self.time_s):
+            foot, top = (round(float(self._y(level))) for level in np.array([0.0, self.bar]))
+            cv2.line(canvas, (5, foot), (5, top), GREY, 2)
         return self._with_words(canvas, now_s)
 
     def _draw_line(self, canvas: Array, since_s: Array, level: Array) -> None:
@@ -88,15 +89,16 @@ class Strip:
         digits = 2 if self.unit == "s" else 0
         time = f"{now_s * self.per_s:.{digits}f} {self.unit}"
         draw.text((4, 2), self.words, INK, _font())
-        middle = float(self._y(np.array(self.bar / 2)))
-        draw.text((10, middle), f"{self.bar:g}", GREY, _font(), "lm")
+        if len(self.time_s):
+            middle = float(self._y(np.array(self.bar / 2)))
+            draw.text((10, middle), f"{self.bar:g}", GREY, _font(), "lm")
         draw.text((self.width - 4, 2), f"{time}{self._beat(now_s)}", INK, _font(), "ra")
         return np.asarray(picture)
 
     def _beat(self, now_s: float) -> str:
-        """Which accepted beat began last."""
-        begun = self.marks[(self.marks[:, 3] > 0) & (self.marks[:, 0] <= now_s)]
-        return f", beat {len(begun)}" if len(begun) else ""
+        """Which accepted beat began last, by its number in beats.csv."""
+        begun = np.flatnonzero((self.marks[:, 3] > 0) & (self.marks[:, 0] <= now_s))
+        return f", beat {begun[-1]}" if len(begun) else ""
 
     def _x(self, since_s: Array) -> Array:
         return np.asarray(self.width / 2 + np.asarray(since_s) * self.width / self.span_s)

@@ -88,17 +88,18 @@ def summary_row(report: Report) -> dict[str, Any]:
 
 def quality(report: Report) -> dict[str, Any]:
     """What qc.json holds."""
-    choice, finding = report.choice, report.finding
+    choice, finding, tell = report.choice, report.finding, report.clock.tell
+    rivals = [asdict(one) for one in choice.agreement] if choice else []
     return {
         "recording": report.name,
         "verdict": report.verdict,
-        "reasons": list(finding.reasons) if finding else [],
+        "reasons": list(report.reasons),
         "can_be_concluded": list(report.can),
         "cannot_be_concluded": list(report.cannot),
         "flags": [asdict(flag) for flag in report.flags],
         "trace": choice.name if choice else None,
         "trace_reason": choice.reason if choice else None,
-        "traces": [asdict(one) for one in choice.agreement] if choice else [],
+        "traces": [dict(tell(name, value) for name, value in one.items()) for one in rivals],
         "noise": finding.noise if finding else None,
         "jitter": report.traces.jitter,
         "notes": list(report.notes),
