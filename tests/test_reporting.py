@@ -32,6 +32,7 @@ from ehtseg.reporting.page import (
     write_page,
 )
 from ehtseg.reporting.report import Clock, Report
+from ehtseg.reporting.strip import make_strip
 from ehtseg.reporting.tables import (
     quality,
     summary_row,
@@ -141,6 +142,33 @@ def test_the_tables_hold_every_frame_beat_and_parameter(report: Report, tmp_path
     quality_record = json.loads((tmp_path / "qc.json").read_text())
     assert quality_record["flags"][0]["code"] == "drift"
     assert quality_record["cannot_be_concluded"] == ["Lengths in um."]
+
+
+def test_no_line_is_drawn_through_a_gap(report: Report) -> None:
+    assert report.finding is not None
+    time_s = report.finding.time_s.copy()
+    half = len(time_s) // 2
+    time_s[half:] += 3600
+    with_gap = replace(report, finding=replace(report.finding, time_s=time_s))
+    data = trace_data(with_gap)
+    assert len(data["time"]) == len(data["x"]) == len(data["rest"]) == len(time_s) + 1
+    assert [k for k, level in enumerate(data["x"]) if level is None] == [half]
+    assert data["time"] == sorted(data["time"])
+    left = trace_figure(with_gap).axes[0]
+    assert np.isnan(np.asarray(left.lines[0].get_ydata(), float)).sum() == 1
+    strip = make_strip(with_gap, 400, 100).at(float(time_s[half]) - 1800)
+    assert (strip[20:, 210:] == 255).all()
+
+
+def test_an_event_is_written_inside_the_axes(report: Report) -> None:
+    page = trace_figure(report)
+    page.canvas.draw()
+    left = page.axes[0]
+    (words,) = left.texts
+    box, legend = words.get_window_extent(), left.get_legend().get_window_extent()
+    assert words.get_text() == "1 µM isoprenaline"
+    assert not box.overlaps(legend)
+    assert box.y1 <= left.get_window_extent().y1
 
 
 @pytest.fixture

@@ -16,6 +16,7 @@ from matplotlib.figure import Figure
 
 from ehtseg.measuring.beat import above_rest
 from ehtseg.measuring.beats import BeatFinding
+from ehtseg.measuring.levels import filmed_parts
 from ehtseg.measuring.traces import stem
 from ehtseg.records import Array
 from ehtseg.reporting.report import Clock, Report
@@ -98,9 +99,25 @@ def thinned(time_s: Array, x: Array, most: int = MOST_POINTS) -> tuple[Array, Ar
     return time_s[kept], x[kept]
 
 
+def parted(time_s: Array, x: Array, most: int = MOST_POINTS) -> tuple[Array, Array]:
+    """A line as it is drawn: thinned, with a NaN where nothing was seen, so that it ends there.
+
+    >>> time_s, x = parted(np.array([0.0, 0.5, 90.0, 90.5]), np.arange(4.0))
+    >>> time_s.tolist(), x.tolist()
+    ([0.0, 0.5, 0.5, 90.0, 90.5], [0.0, 1.0, nan, 2.0, 3.0])
+    """
+    at_s, line = [], []
+    for part in filmed_parts(time_s):
+        share = max(2, round(most * len(part) / len(time_s)))
+        near_s, near = thinned(time_s[part], x[part], share)
+        at_s += [near_s, near_s[-1:]]
+        line += [near, np.full(1, np.nan)]
+    return np.concatenate(at_s)[:-1], np.concatenate(line)[:-1]
+
+
 def _draw_trace(axes: Axes, report: Report, finding: BeatFinding) -> None:
     zero, scale = relaxed_level(finding), _per_s(report.clock)
-    time_s, x = thinned(finding.time_s, finding.x)
+    time_s, x = parted(finding.time_s, finding.x)
     axes.plot(time_s * scale, x - zero, color=INK, linewidth=0.7)
     line_s, line = thinned(finding.time_s, finding.baseline)
     axes.plot(line_s * scale, line - zero, color=GREY, linewidth=0.7, linestyle="--")
@@ -115,8 +132,9 @@ def _draw_trace(axes: Axes, report: Report, finding: BeatFinding) -> None:
     for event in report.events if report.clock.is_known else ():
         if event.time_s <= finding.time_s[-1]:
             axes.axvline(event.time_s, color=VERMILION, linewidth=0.6, linestyle=":")
-            above: dict[str, Any] = {"transform": axes.get_xaxis_transform(), "size": 6}
-            axes.text(event.time_s, 1, event.label, parse_math=False, **above)
+            inside: dict[str, Any] = {"transform": axes.get_xaxis_transform(), "size": 6}
+            inside |= {"rotation": 90, "va": "top", "parse_math": False}
+            axes.text(event.time_s, 0.98, event.label, **inside)
     axes.set_xlabel(f"time ({report.clock.unit})")
     axes.legend(loc="lower left", bbox_to_anchor=(0, 1), ncols=2, borderaxespad=0, fontsize=7)
 

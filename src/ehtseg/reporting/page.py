@@ -22,7 +22,7 @@ from PIL import Image
 from ehtseg.measuring.quality import why_no_trace
 from ehtseg.records import Array
 from ehtseg.reporting.conclusions import measured_by
-from ehtseg.reporting.figures import label, relaxed_level, thinned
+from ehtseg.reporting.figures import label, parted, relaxed_level
 from ehtseg.reporting.report import Report
 from ehtseg.reporting.tables import cell
 
@@ -69,12 +69,12 @@ def trace_data(report: Report) -> dict[str, Any]:
     if finding is None or report.choice is None:
         return {}
     zero, scale = relaxed_level(finding), clock.tell("time_s", 1.0)[1]
-    time_s, x = thinned(finding.time_s, finding.x, MOST_POINTS)
+    time_s, x = parted(finding.time_s, finding.x, MOST_POINTS)
     line = np.interp(time_s, finding.time_s, finding.baseline) - zero
     events = [[event.time_s, event.label] for event in report.events] if clock.is_known else []
     return {
         "time": [_moment(at) for at in time_s * scale],
-        "x": _rounded(x - zero),
+        "x": [_number(level) for level in x - zero],  # null where the line ends
         "rest": [] if np.isnan(line).any() else _rounded(line),
         "beats": [
             [

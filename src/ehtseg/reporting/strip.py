@@ -11,7 +11,7 @@ from matplotlib import font_manager
 from PIL import Image, ImageDraw, ImageFont
 
 from ehtseg.records import Array
-from ehtseg.reporting.figures import label, relaxed_level
+from ehtseg.reporting.figures import label, parted, relaxed_level
 from ehtseg.reporting.report import Report
 from ehtseg.seeing.render import scale_bar_um
 
@@ -32,7 +32,8 @@ class Strip:
     """The trace of one recording, ready to be drawn at any moment; times in s, levels above rest.
 
     `marks` are the candidates, numbered as in beats.csv: 50 % upstroke, peak, level of the peak,
-    whether accepted. `range` are the levels at the lower and the upper edge.
+    whether accepted. `range` are the levels at the lower and the upper edge. A level of NaN
+    ends the line.
     """
 
     width: int
@@ -68,8 +69,10 @@ class Strip:
 
     def _draw_line(self, canvas: Array, since_s: Array, level: Array) -> None:
         points = np.stack([self._x(since_s), self._y(level)], 1)
-        fine = np.round(points * 2**FINE).astype(np.int32)
-        cv2.polylines(canvas, [fine[:, None]], False, INK, 1, cv2.LINE_AA, FINE)
+        for part in np.split(points, np.flatnonzero(np.isnan(level))):
+            seen = part[np.isfinite(part[:, 1])]
+            fine = np.round(seen * 2**FINE).astype(np.int32)
+            cv2.polylines(canvas, [fine[:, None]], False, INK, 1, cv2.LINE_AA, FINE)
 
     def _draw_marks(self, canvas: Array, now_s: float) -> None:
         near = np.abs(self.marks[:, 1] - now_s) < self.span_s / 2
@@ -128,7 +131,8 @@ def make_strip(report: Report, width: int, height: int) -> Strip:
     low, high = (float(value) for value in np.percentile(level, OUTLIERS))
     shown = low, max(high, low + 1e-9)
     words = label(report.choice.name)
-    return Strip(width, height, span_s, finding.time_s, level, array, shown, words, *told)
+    time_s, line = parted(finding.time_s, level, len(level))
+    return Strip(width, height, span_s, time_s, line, array, shown, words, *told)
 
 
 @cache

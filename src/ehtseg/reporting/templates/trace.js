@@ -38,12 +38,15 @@
     const from = Math.max(0, place(view[0]) - 1), to = Math.min(data.time.length, place(view[1]) + 2);
     let low = Infinity, high = -Infinity;
     for (let k = from; k < to; k++) {
+      if (data.x[k] === null) continue;
       low = Math.min(low, data.x[k]);
       high = Math.max(high, data.x[k]);
     }
     const spare = (high - low || 1) * 0.06;
     low -= spare;
     high += spare;
+    const longest = Math.max(...ticks(low, high, 6).map(v => String(v).length));
+    edge.left = Math.max(62, 28 + 6.5 * longest);
     const right = width - edge.right, bottom = height - edge.bottom;
     const X = t => edge.left + (t - view[0]) / (view[1] - view[0]) * (right - edge.left);
     const Y = v => bottom - (v - low) / (high - low) * (bottom - edge.top);
@@ -66,15 +69,21 @@
     clip.appendChild(element("rect", { x: edge.left, y: edge.top, width: right - edge.left, height: bottom - edge.top }));
     const line = (values, attributes) => {
       const points = [];
-      for (let k = from; k < to; k++) points.push(X(data.time[k]).toFixed(1) + "," + Y(values[k]).toFixed(1));
-      element("polyline", { points: points.join(" "), fill: "none", "clip-path": "url(#inside)", ...attributes });
+      let pen = "M";  // a null lifts it: nothing was seen there
+      for (let k = from; k < to; k++) {
+        if (values[k] !== null) points.push(pen + X(data.time[k]).toFixed(1) + "," + Y(values[k]).toFixed(1));
+        pen = values[k] === null ? "M" : "L";
+      }
+      element("path", { d: points.join(""), fill: "none", "clip-path": "url(#inside)", ...attributes });
     };
     if (data.rest.length) line(data.rest, { stroke: "#8a8a8a", "stroke-dasharray": "5 4" });
     line(data.x, { stroke: "#1a1a1a", "stroke-width": 1.1 });
-    for (const [at, words] of data.events.filter(event => inside(event[0]))) {
+    data.events.filter(event => inside(event[0])).forEach(([at, words], number) => {
+      const left = X(at) < (edge.left + right) / 2;
       element("line", { x1: X(at), x2: X(at), y1: edge.top, y2: bottom, stroke: "#d55e00", "stroke-dasharray": "2 3" });
-      element("text", { x: X(at) + 3, y: edge.top + 10, fill: "#9b2c00" }, words);
-    }
+      element("text", { x: X(at) + (left ? 3 : -3), y: edge.top + 10 + 12 * (number % 4), fill: "#9b2c00",
+        "text-anchor": left ? "start" : "end" }, words);
+    });
     const radius = data.beats.filter(beat => inside(beat[1])).length > 150 ? 1.5 : 4;
     data.beats.forEach(([t50, peak, level, accepted, reason], number) => {
       if (!inside(peak)) return;
