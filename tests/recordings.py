@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import struct
 from collections.abc import Sequence
 from fractions import Fraction
 from pathlib import Path
@@ -60,3 +62,36 @@ def cut_off(path: Path, share: float) -> Path:
     cut = path.with_name(f"cut_{path.name}")
     cut.write_bytes(data[: int(len(data) * share)])
     return cut
+
+
+def write_micromanager(
+    path: Path,
+    frames: Sequence[np.ndarray],
+    first: int,
+    of: int,
+    position: int = 0,
+    positions: int = 1,
+) -> Path:
+    """Some frames (H, W) of `of` as Micro-Manager writes a file of them, NAME_MMStack*.tif."""
+    height, width = frames[0].shape
+    summary = {"MicroManagerVersion": "2.0.1", "Prefix": path.name.split("_MMStack")[0]}
+    shape = {"Frames": of, "Positions": positions, "Slices": 1, "Channels": 1}
+    told = json.dumps(summary | shape).encode()
+    told += b" " * (len(told) % 2)
+    places, data = [], bytearray(40 + len(told))
+    for frame in frames:
+        start, pixels = len(data), frame.astype("<u2").tobytes()
+        tags = [(256, width), (257, height), (258, 16), (259, 1), (262, 1), (273, start + 162)]
+        tags += [(277, 1), (278, height), (279, len(pixels)), (282, 0), (283, 0), (296, 1)]
+        entries = [struct.pack("<HHII", tag, 4, 1, value) for tag, value in tags]
+        entries.append(struct.pack("<HHII", 51123, 2, len(told), 40))
+        after = 0 if len(places) + 1 == len(frames) else start + 162 + len(pixels)
+        data += struct.pack("<H", 13) + b"".join(entries) + struct.pack("<I", after) + pixels
+        places.append(start)
+    rows = [(0, 0, first + k, position, place) for k, place in enumerate(places)]
+    end = len(data)
+    data += struct.pack("<II", 3453623, len(rows)) + np.array(rows, "<u4").tobytes()
+    numbers = (places[0], 54773648, end, 483765892, end, 99384722, end, 2355492, len(told))
+    data[: 40 + len(told)] = b"II*\0" + struct.pack("<9I", *numbers) + told
+    path.write_bytes(data)
+    return path

@@ -19,7 +19,7 @@ from ehtseg.reading.finding import find_videos
 from ehtseg.reading.stamps import stamp_of
 from ehtseg.reading.video import Video, open_video
 from ehtseg.records import UserError
-from recordings import cut_off, number_of, numbered
+from recordings import cut_off, number_of, numbered, write_micromanager
 
 STACK = np.stack(numbered(12))
 DEEP = STACK.astype(np.uint16) * 200 + 1000
@@ -431,6 +431,24 @@ def test_an_ome_tiff_in_several_files_is_one_recording(tmp_path: Path, a_file: i
     assert find_sources([str(file) for file in files]) == (files[:1], [])
     for file in files:  # each of them leads to all frames
         assert numbers(open_video(file)) == list(range(8))
+
+
+def test_each_position_of_micro_manager_is_one_recording_in_however_many_files(
+    tmp_path: Path,
+) -> None:
+    """It begins a new file at 4 GB, and every file knows of all positions."""
+    files = [
+        write_micromanager(tmp_path / f"plate_MMStack_Pos{k}{part}.ome.tif", there, first, 9, k, 2)
+        for k, frames in enumerate([numbered(9), numbered(9)[::-1]])
+        for part, first, there in [("", 0, frames[:5]), ("_1", 5, frames[5:])]
+    ]
+    assert find_videos([tmp_path]) == files[::2]
+    for file, forwards in zip(files, [True, True, False, False], strict=True):
+        assert numbers(open_video(file)) == sorted(range(9), reverse=not forwards)
+    files[1].unlink()
+    video = open_video(files[0])
+    assert numbers(video) == list(range(5))
+    assert "frame 5 is in another file, which is missing" in " ".join(video.notes)
 
 
 @pytest.mark.parametrize("name", ["eht_mbpt", "eht_ohw", "synth_fea", "demo_d1t3_256"])

@@ -6,6 +6,7 @@ import math
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -130,6 +131,30 @@ def told_number(said: object) -> float:
         number = float(str(said))
         return number if 0 < number < math.inf else 0.0
     return 0.0
+
+
+def told_ratio(fraction: object) -> float:
+    """The same of a fraction as TIFF writes it.
+
+    >>> told_ratio((1, 4)), told_ratio((1, 0)), told_ratio(None)
+    (0.25, 0.0, 0.0)
+    """
+    match fraction:
+        case (int(over), int(under)) if under:
+            return over / under
+    return 0.0
+
+
+def imagej_rates(imagej: dict[str, Any]) -> tuple[tuple[Claim, ...], tuple[str, ...]]:
+    """The frame rate by ImageJ's description of a file, and what is doubtful about it."""
+    second = unit_factor(S_PER, imagej.get("tunit", "sec"))
+    interval, shown = told_number(imagej.get("finterval")), told_number(imagej.get("fps"))
+    if second and interval > 0:
+        return (Claim(1 / (interval * second), "ImageJ's frame interval"),), ()
+    if shown > 0:
+        note = f"ImageJ's fps ({shown:g}) may be a speed of showing, not of recording."
+        return (Claim(shown, "ImageJ's fps"),), (note,)
+    return (), ()
 
 
 def _decide(what: str, unit: str, given: float | None, claims: Sequence[Claim]) -> Decision:

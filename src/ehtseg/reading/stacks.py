@@ -13,7 +13,15 @@ from xml.etree import ElementTree
 import numpy as np
 from tifffile import PHOTOMETRIC, TiffFile, TiffPageSeries
 
-from ehtseg.reading.calibration import S_PER, UM_PER, Claim, told_number, unit_factor
+from ehtseg.reading.calibration import (
+    S_PER,
+    UM_PER,
+    Claim,
+    imagej_rates,
+    told_number,
+    told_ratio,
+    unit_factor,
+)
 from ehtseg.reading.pixels import DAMAGED
 from ehtseg.reading.raw import EarlyEndError, Raw, RawFrame, check_depth, check_size
 from ehtseg.records import Array, UserError
@@ -63,10 +71,11 @@ def count_frames(path: Path) -> int:
 
 
 def files_of(path: Path) -> frozenset[Path]:
-    """The files that hold the frames of a TIFF: several where an OME-TIFF is spread over them."""
+    """The files that hold the frames of a TIFF: several where it is spread over them."""
     try:
         with _opened(path) as (file, _):
-            pages = file.series[0] if file.series[0].kind == "ome" else ()
+            places = _places(file)
+            pages = [file.series[0][int(k)] for k in (() if places is None else places)]
             return frozenset(Path(page.parent.filehandle.path).resolve() for page in pages if page)
     except UserError:
         return frozenset()
@@ -101,7 +110,26 @@ def _n_frames(file: TiffFile) -> int:
         return int(np.prod(series.shape) // np.prod(series.keyframe.shape))
     if _is_one_block(file):
         return int((file.imagej_metadata or {})["images"])
-    return len(series) if series.kind == "ome" else len(file.pages)
+    places = _places(file)
+    return len(file.pages if places is None else places)
+
+
+def _places(file: TiffFile) -> Array | None:
+    """Which pages of its series are a file's frames (T,); None where all are in the file itself.
+
+    Others may be beside it: of an OME-TIFF, and of Micro-Manager above 4 GB or with positions.
+    """
+    series = file.series[0]
+    places = np.arange(len(series))
+    if series.kind == "ome":
+        return places
+    if series.kind != "mmstack" or len(series) <= len(file.pages):
+        return None
+    axes, shape = series.get_axes(False), series.get_shape(False)
+    own = np.unique((file.micromanager_metadata or {})["IndexMap"][:, 3])
+    if len(own) == 1 < shape[axes.index("R")]:
+        places = places.reshape(shape[:4]).take(own, axes.index("R"))
+    return places.ravel()
 
 
 def _is_one_block(file: TiffFile) -> bool:
@@ -116,9 +144,9 @@ def _is_one_block(file: TiffFile) -> bool:
 
 def _checked_series(path: Path, file: TiffFile) -> TiffPageSeries:
     series = file.series[0]
-    long = {
-        a: n for a, n in zip(series.axes, series.shape, strict=True) if n > 1 and a not in "YXS"
-    }
+    places = _places(file)
+    one = "YXSR" if places is not None and len(places) < len(series) else "YXS"
+    long = {a: n for a, n in zip(series.axes, series.shape, strict=True) if n > 1 and a not in one}
     if len(long) > 1:
         raise UserError(
             f"one axis of frames in {path}",
@@ -153,7 +181,8 @@ def _values(path: Path, file: TiffFile, index: int) -> Array:
         if _is_one_block(file):
             values, axes = _cut_out(path, series, index), series.keyframe.axes
         else:
-            page = (series if series.kind == "ome" else file.pages)[index]
+            places = _places(file)
+            page = file.pages[index] if places is None else series[int(places[index])]
             if page is None:
                 raise EarlyEndError(f"frame {index} is in another file, which is missing")
             values, axes = _pixels(page), series.keyframe.axes
@@ -253,7 +282,7 @@ def _from_tags(file: TiffFile) -> _Said:
     um = unit_factor(UM_PER, unit)
     sizes, notes = [], []
     for axis in "XY":
-        per_unit = _ratio(tags.valueof(f"{axis}Resolution"))
+        per_unit = told_ratio(tags.valueof(f"{axis}Resolution"))
         if um and per_unit > 0:
             sizes.append(Claim(um / per_unit, f"the TIFF's {axis}Resolution per {unit}"))
     if unit in _PRINTED.values() and any(size.value > LARGEST_PIXEL_UM for size in sizes):
@@ -262,26 +291,8 @@ def _from_tags(file: TiffFile) -> _Said:
             "no pixel size was taken from it."
         )
         sizes = []
-    rates, rate_notes = _imagej_rates(imagej)
+    rates, rate_notes = imagej_rates(imagej)
     return rates, tuple(sizes), (*notes, *rate_notes)
-
-
-def _imagej_rates(imagej: dict[str, Any]) -> tuple[tuple[Claim, ...], tuple[str, ...]]:
-    second = unit_factor(S_PER, imagej.get("tunit", "sec"))
-    interval, shown = told_number(imagej.get("finterval")), told_number(imagej.get("fps"))
-    if second and interval > 0:
-        return (Claim(1 / (interval * second), "ImageJ's frame interval"),), ()
-    if shown > 0:
-        note = f"ImageJ's fps ({shown:g}) may be a speed of showing, not of recording."
-        return (Claim(shown, "ImageJ's fps"),), (note,)
-    return (), ()
-
-
-def _ratio(fraction: object) -> float:
-    match fraction:
-        case (int(over), int(under)) if under:
-            return over / under
-    return 0.0
 
 
 def _axis_note(series: TiffPageSeries) -> tuple[str, ...]:
