@@ -326,6 +326,40 @@ def test_a_folder_of_unlike_images_is_refused_by_file_name(tmp_path: Path) -> No
         list(open_video(damaged).frames())
 
 
+def test_images_of_which_nobody_knows_what_is_meant_are_refused(tmp_path: Path) -> None:
+    twice = write_folder(write_folder(tmp_path / "twice", numbered(3)), numbered(3), ".jpg")
+    with pytest.raises(UserError, match=r"one image of each name.*f0\.jpg, f0\.png"):
+        open_video(twice)
+    write_folder(tmp_path / "both" / "images", numbered(3))
+    (tmp_path / "both" / "images" / "f0.png").rename(tmp_path / "both" / "preview.png")
+    with pytest.raises(UserError, match="images in both, 1 and 2"):
+        open_video(tmp_path / "both")
+
+
+def test_a_link_that_leads_nowhere_is_a_frame_that_is_missing(tmp_path: Path) -> None:
+    folder = write_folder(tmp_path / "linked", numbered(3))
+    (folder / "f1.png").unlink()
+    (folder / "f1.png").symlink_to(tmp_path / "gone.png")
+    with pytest.raises(UserError, match=r"no such file: .*f1\.png"):
+        list(open_video(folder).frames())
+
+
+def test_numbers_that_names_leave_out_are_told(tmp_path: Path) -> None:
+    folder = write_folder(tmp_path / "gaps", numbered(12))
+    assert open_video(folder).notes == ()
+    for number in (4, 5):
+        (folder / f"f{number}.png").unlink()
+    assert "leave out 2 (the first after f3.png)" in open_video(folder).notes[0]
+    for number in (1, 3, 7, 9, 11):  # a choice of frames is no loss
+        (folder / f"f{number}.png").unlink()
+    assert open_video(folder).notes == ()
+
+
+def test_digits_that_are_no_decimals_are_letters(tmp_path: Path) -> None:
+    folder = write_folder(tmp_path / "5²1", numbered(12))
+    assert numbers(open_video(folder)) == list(range(12))
+
+
 def test_an_empty_folder_is_refused(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="none"):
         open_video(tmp_path)
@@ -343,6 +377,23 @@ def test_meta_json_gives_rate_size_and_times(tmp_path: Path) -> None:
         assert "not all frames of the recording in order (numbers 0 to 20)" in video.notes[0]
     video = open_video(tmp_path, um_per_px=2)
     assert any("2 um/px by the user, 0.5 by the file meta.json" in note for note in video.notes)
+
+
+@pytest.mark.parametrize("name", ["images/f{}.png", "f{}.jpg", "f{}"])
+def test_meta_json_names_files_by_their_stem(tmp_path: Path, name: str) -> None:
+    write_folder(tmp_path / "images", numbered(3))
+    rows = [{"file": name.format(k), "time_s": 0.5 * k} for k in range(3)]
+    (tmp_path / "meta.json").write_text(json.dumps({"frames": rows}))
+    assert open_video(tmp_path).fps == 2
+
+
+def test_meta_json_is_found_from_inside_and_with_a_byte_order_mark(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write_folder(tmp_path / "images", numbered(3))
+    (tmp_path / "meta.json").write_text('{"fps": 20}', encoding="utf-8-sig")
+    monkeypatch.chdir(tmp_path / "images")
+    assert open_video(".").fps == 20
 
 
 def test_meta_json_of_several_recordings_gives_no_common_time(tmp_path: Path) -> None:

@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import json
+import re
+from collections import Counter
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from functools import partial
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from ehtseg.reading.calibration import Claim
-from ehtseg.reading.pairs import natural
+from ehtseg.reading.pairs import natural, some
 from ehtseg.reading.pixels import IMAGE_SUFFIXES, read_pixels
 from ehtseg.reading.raw import Raw, RawFrame, check_depth, check_size
 from ehtseg.records import Array, UserError
@@ -25,16 +28,18 @@ class Sidecar:
     path: Path
     fps: float | None
     um_per_px: float | None
-    frames: dict[str, dict[str, Any]]  # by file name
+    frames: dict[str, dict[str, Any]]  # by the file's name without folder and suffix
     start: str | None = None  # date and time of day of the first frame
 
 
 def open_folder(folder: Path) -> Raw:
     """The images of a folder, or of its `images/`, in natural order of their names.
 
-    Raises: UserError for no images, and for a meta.json that cannot be understood.
+    Raises: UserError for no images, for images in both places or twice of one name, and for a
+    meta.json that cannot be understood.
     """
     files = image_files(folder)
+    _check_once(folder, files)
     if not files:
         raise UserError(
             f"images (PNG, TIFF, JPEG, BMP) in {folder} or in {folder / 'images'}",
@@ -55,8 +60,28 @@ def open_folder(folder: Path) -> Raw:
         times_s=None if sidecar and sidecar.fps else times_s,  # a rate is not told twice
         fps=(Claim(sidecar.fps, claim),) if sidecar and sidecar.fps else (),
         um_per_px=(Claim(sidecar.um_per_px, claim),) if sidecar and sidecar.um_per_px else (),
-        notes=_notes(sidecar, files),
+        notes=(*_notes(sidecar, files), *(_gaps(files) if times_s is None else ())),
     )
+
+
+def _check_once(folder: Path, files: list[Path]) -> None:
+    """Raises: UserError where nobody knows which images are meant, or frames are there twice."""
+    inside = folder / "images"
+    within = with_suffix(inside, IMAGE_SUFFIXES) if inside.is_dir() else []
+    if within and files != within:
+        raise UserError(
+            f"the frames of a recording in {folder} or in {inside}",
+            f"images in both, {len(files)} and {len(within)}",
+            "Name the folder that is meant, or take the other images away.",
+        )
+    names = Counter(path.stem for path in files)
+    twice = [path.name for path in files if names[path.stem] > 1]
+    if twice:
+        raise UserError(
+            f"one image of each name in {folder}",
+            f"the same name with two suffixes: {some(twice)}",
+            "Move the second ones elsewhere.",
+        )
 
 
 def read_sidecar(folder: Path) -> Sidecar | None:
@@ -64,16 +89,16 @@ def read_sidecar(folder: Path) -> Sidecar | None:
 
     Raises: UserError for broken JSON and for impossible values.
     """
-    beside = folder.resolve().parent / "meta.json" if folder.name == "images" else None
-    places = [place for place in (folder / "meta.json", beside) if place and place.is_file()]
+    above = [real.parent for real in (folder.absolute(), folder.resolve()) if real.name == "images"]
+    places = [path for place in (folder, *above) if (path := place / "meta.json").is_file()]
     if not places:
         return None
     path = places[0]
     try:
-        meta = json.loads(path.read_text(encoding="utf-8"))
+        meta = json.loads(path.read_text(encoding="utf-8-sig"))
         rows = [row for row in meta.get("frames", []) if "file" in row]
         start = str(meta["start"]) if meta.get("start") else None
-        files = {row["file"]: row for row in rows}
+        files = {Path(str(row["file"])).stem: row for row in rows}
         return Sidecar(path, _number(meta, "fps"), _number(meta, "um_per_px"), files, start)
     except (ValueError, AttributeError, TypeError) as error:
         raise UserError(
@@ -102,7 +127,7 @@ def with_suffix(folder: Path, suffixes: Iterable[str]) -> list[Path]:
     return natural_order(
         path
         for path in folder.iterdir()
-        if path.suffix.lower() in known and path.is_file() and not path.name.startswith(".")
+        if path.suffix.lower() in known and not path.is_dir() and not path.name.startswith(".")
     )
 
 
@@ -134,7 +159,7 @@ def _times_s(sidecar: Sidecar | None, files: list[Path]) -> Array | None:
     """
     if sidecar is None or len(_recordings(sidecar, files)) > 1:
         return None
-    rows = [sidecar.frames.get(path.name, {}) for path in files]
+    rows = [sidecar.frames.get(path.stem, {}) for path in files]
     for key, rate in (("time_s", 1.0), ("frame", sidecar.fps)):
         values = [row.get(key) for row in rows]
         if rate and all(isinstance(value, int | float) for value in values):
@@ -145,9 +170,25 @@ def _times_s(sidecar: Sidecar | None, files: list[Path]) -> Array | None:
 
 
 def _recordings(sidecar: Sidecar, files: list[Path]) -> list[str]:
-    rows = [sidecar.frames.get(path.name, {}) for path in files]
-    names = {row.get("recording") or row.get("movie") for row in rows}
-    return sorted(str(name) for name in names if name)
+    rows = [sidecar.frames.get(path.stem, {}) for path in files]
+    names = (row.get("recording") or row.get("movie") for row in rows)
+    return sorted({str(name) for name in names if name})
+
+
+def _gaps(files: list[Path]) -> tuple[str, ...]:
+    """A sentence where the last number in the names counts the frames, but leaves some out."""
+    found = [re.findall(r"\d+", path.stem) for path in files]
+    if not all(found):
+        return ()
+    steps = [int(after[-1]) - int(before[-1]) for before, after in pairwise(found)]
+    gaps = [k for k, step in enumerate(steps) if step > 1]
+    if not gaps or 2 * steps.count(1) <= len(steps):
+        return ()
+    return (
+        f"The numbers in the names of these {len(files)} images leave out "
+        f"{sum(steps[k] - 1 for k in gaps)} (the first after {files[gaps[0]].name}): if these are "
+        "frames that are missing, times after them are too early.",
+    )
 
 
 def _notes(sidecar: Sidecar | None, files: list[Path]) -> tuple[str, ...]:
@@ -159,7 +200,7 @@ def _notes(sidecar: Sidecar | None, files: list[Path]) -> tuple[str, ...]:
             f"{sidecar.path} names {len(recordings)} recordings in this folder "
             f"({', '.join(recordings[:3])}, ...): the frames have no common time.",
         )
-    numbers = [sidecar.frames.get(path.name, {}).get("frame") for path in files]
+    numbers = [sidecar.frames.get(path.stem, {}).get("frame") for path in files]
     known = [number for number in numbers if isinstance(number, int)]
     if len(known) == len(files) and known != list(range(known[0], known[0] + len(files))):
         return (

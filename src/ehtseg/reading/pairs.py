@@ -130,7 +130,9 @@ def natural(name: str) -> list[tuple[int, str]]:
     >>> sorted(["10.png", "2.png"], key=natural)
     ['2.png', '10.png']
     """
-    return [(int(part), "") if part.isdigit() else (-1, part) for part in re.split(r"(\d+)", name)]
+    return [
+        (int(part), "") if part.isdecimal() else (-1, part) for part in re.split(r"(\d+)", name)
+    ]
 
 
 def some(names: Iterable[str], most: int = 3) -> str:
@@ -172,7 +174,7 @@ def _read_meta(path: Path, problems: list[UserError]) -> _Meta:
     if not path.exists():
         return _Meta()
     try:
-        return _Meta.model_validate(json.loads(path.read_text(encoding="utf-8")))
+        return _Meta.model_validate(json.loads(path.read_text(encoding="utf-8-sig")))
     except ValidationError as error:
         first = error.errors()[0]
         where = ".".join(str(part) for part in first["loc"])
