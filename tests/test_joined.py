@@ -126,6 +126,17 @@ def test_deep_files_share_one_scaling(tmp_path: Path) -> None:
     assert bright == pytest.approx(127, abs=2), "half of the common range"
 
 
+def test_files_of_different_depth_are_refused(tmp_path: Path) -> None:
+    """One scaling for both would leave nothing of the 8 bits."""
+    frames = np.full((4, 16, 16), 900, np.uint16)
+    shallow = stack(tmp_path / "a.tif", 100)
+    tifffile.imwrite(tmp_path / "b.tif", frames, photometric="minisblack")
+    tifffile.imwrite(tmp_path / "c.tif", frames, truncate=True, byteorder=">", photometric=1)
+    with pytest.raises(UserError, match=r"one depth \(uint8.*uint16 in .*b\.tif"):
+        join_videos([shallow, tmp_path / "b.tif"], fps=10)
+    assert len(join_videos([tmp_path / "b.tif", tmp_path / "c.tif"], fps=10).parts) == 2
+
+
 def test_what_each_kind_of_file_says_of_its_start(tmp_path: Path) -> None:
     nine = datetime(2026, 11, 20, 9)
     folder = tmp_path / "film"

@@ -49,10 +49,10 @@ def check_depth(place: str, found: Array, first: Array) -> None:
 
     Raises: UserError that names the frame and both depths.
     """
-    if found.dtype != first.dtype:
+    if found.dtype.name != first.dtype.name:  # which says nothing of the order of the bytes
         raise UserError(
-            f"images of one depth ({first.dtype}, as the first one)",
-            f"{found.dtype} in {place}",
+            f"images of one depth ({first.dtype.name}, as the first one)",
+            f"{found.dtype.name} in {place}",
             "Export all frames of the recording with the same settings.",
         )
 

@@ -13,7 +13,7 @@ from ehtseg.reading.containers import FORMATS, open_container
 from ehtseg.reading.folders import open_folder
 from ehtseg.reading.intensity import Look, as_image, decide_look, sampled_indices, thinned
 from ehtseg.reading.pixels import IMAGE_SUFFIXES, TIFF_SUFFIXES
-from ehtseg.reading.raw import EarlyEndError, Raw, RawFrame
+from ehtseg.reading.raw import EarlyEndError, Raw, RawFrame, check_depth
 from ehtseg.reading.stacks import open_stack
 from ehtseg.records import Array, Frame, Scaling, UserError
 
@@ -111,10 +111,13 @@ def open_alike(
 ) -> tuple[Video, ...]:
     """Several files with one intensity scaling, that of frames from all of them; see `open_video`.
 
-    Raises: UserError as `open_video` does.
+    Raises: UserError as `open_video` does, and for files of different depth.
     """
     raws = [_open_raw(path) for path in paths]
-    sample = [pixels for raw in raws for pixels in _sampled(raw, None)]
+    samples = [_sampled(raw, None) for raw in raws]
+    for raw, own in zip(raws, samples, strict=True):
+        check_depth(str(raw.path), own[0], samples[0][0])
+    sample = [pixels for own in samples for pixels in own]
     look = decide_look(sample, any(raw.deep for raw in raws))
     return tuple(_video(raw, look, fps, um_per_px) for raw in raws)
 
