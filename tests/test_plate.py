@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import csv
 import json
+from dataclasses import replace
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -16,12 +18,19 @@ from ehtseg.jobs.joining import lines_of, recordings_of
 from ehtseg.jobs.kept import times_seen
 from ehtseg.jobs.plate import plate_of
 from ehtseg.jobs.recording import Facts
-from ehtseg.measuring.doses import hill
+from ehtseg.measuring.doses import DoseMean, hill
 from ehtseg.measuring.manifest import read_manifest
 from ehtseg.measuring.stretches import measures_of, stretch_s, why_unread
 from ehtseg.records import UserError
 from ehtseg.reporting.batch import write_batch
 from ehtseg.reporting.plate import Plate, plate_rows
+from ehtseg.reporting.plate_figures import (
+    MOST_CURVES,
+    PANELS,
+    doses_figure,
+    plate_figure,
+    plate_figures,
+)
 from heartbeats import beating, phases, write_recording
 
 HEADER = "file,well,drug,dose,unit,time,pacing,start\n"
@@ -105,6 +114,51 @@ def test_the_tables_of_a_plate(plate: tuple[Plate, Path]) -> None:
     assert treatments[0]["beat_rate_bpm_change_pct"] == "", "a baseline has no change"
     alike = rows(out / "similarity.csv")
     assert [float(row[row["well"]]) for row in alike] == [1.0] * 4
+
+
+def test_many_wells_are_drawn_without_numbers_that_overlap(plate: tuple[Plate, Path]) -> None:
+    wells = tuple(f"chip {k:02d} $x$" for k in range(40))
+    table = plate[0].table
+    few = replace(table, wells=wells[:6], values=np.tile(table.values[:1], (6, 1)))
+    many = replace(table, wells=wells, values=np.tile(table.values[:1], (40, 1)))
+    name = table.measures[0]
+    left, *others = plate_figure(replace(plate[0], table=few), [name]).axes
+    assert (len(left.texts), len(others)) == (6, PANELS - 1)
+    page = plate_figure(replace(plate[0], table=many), [name])
+    page.canvas.draw()
+    axes, scale = page.axes
+    assert not axes.texts
+    assert scale.get_label() == "<colorbar>"
+    labels = [label.get_window_extent() for label in axes.get_xticklabels()]
+    assert not any(one.overlaps(next_one) for one, next_one in pairwise(labels))
+    assert axes.get_xticklabels()[0].get_text() == wells[0]
+
+
+def test_doses_are_written_below_their_panel_and_no_small_change_fills_it(
+    plate: tuple[Plate, Path],
+) -> None:
+    curve = replace(plate[0].curves[0], points=(("A1", 1.0, 0.1), ("A1", 2.0, 0.2)))
+    means = tuple(DoseMean("iso", dose, "uM", 1, 0.1) for dose in (1.0, 2.0))
+    curve = replace(curve, means=means)
+    page = doses_figure([curve])
+    page.canvas.draw()
+    axes = page.axes[0]
+    both = [*axes.get_xticklabels(), *axes.get_xticklabels(minor=True)]
+    assert [words for label in both if (words := label.get_text())] == ["1", "2"]
+    low, high = axes.get_ylim()
+    assert low <= -10 < 10 <= high
+
+
+def test_of_hundreds_of_curves_some_are_drawn(plate: tuple[Plate, Path], tmp_path: Path) -> None:
+    bare = replace(plate[0].curves[0].fit, accepted=False, reason="few")
+    others = [replace(plate[0].curves[0], fit=bare) for _ in range(MOST_CURVES)]
+    fitted = plate[0].curves[0]
+    found = replace(plate[0], curves=(*others, fitted))
+    assert fitted.fit.accepted
+    page = plate_figures(found)["doses"]
+    drawn = [axes for axes in page.axes if axes.get_xlabel()]
+    assert len(drawn) == MOST_CURVES
+    assert "EC50" in drawn[0].get_title(loc="left")
 
 
 def test_the_page_is_complete_in_itself(plate: tuple[Plate, Path]) -> None:

@@ -10,7 +10,7 @@ from ehtseg.measuring.traces import stem
 from ehtseg.records import written_whole
 from ehtseg.reporting.page import templates
 from ehtseg.reporting.plate import Plate, dose_rows, hill_row, plate_rows, write_plate_tables
-from ehtseg.reporting.plate_figures import write_plate_figures
+from ehtseg.reporting.plate_figures import MOST_CURVES, write_plate_figures
 from ehtseg.reporting.tables import write_rows
 
 HEADLINES = (
@@ -49,6 +49,7 @@ def write_batch(records: Records, out: Path, plate: Plate | None = None) -> None
         "dose_rows": [row for curve in plate.curves for row in dose_rows(curve)] if plate else [],
         "hill_rows": [hill_row(curve) for curve in plate.curves if curve.points] if plate else [],
         "hill_columns": HILL_COLUMNS,
+        "most_curves": MOST_CURVES,
         "words": WORDS,
     }
     with written_whole(out / "index.html") as beside:

@@ -1,7 +1,7 @@
 """Figures of a plate: its wells as a grid, how alike they are, change against dose.
 
 Colours run from dark to light (cividis, viridis) or from blue to orange through grey, so that they
-can be told apart under every colour blindness; every cell holds its number as well.
+can be told apart under every colour blindness; cells that are wide enough hold their numbers.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ import matplotlib as mpl
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.ticker import NullFormatter
 
 from ehtseg.measuring.doses import hill
 from ehtseg.measuring.plate import plate_grid
@@ -25,10 +26,14 @@ from ehtseg.reporting.figures import BLUE, DOTS_PER_INCH, GREY, INK, STYLE, VERM
 from ehtseg.reporting.plate import Curve, Plate
 
 WIDTH = 7.2  # inches: a page of two columns
-PANELS = 3  # beside each other
+PANELS = 3  # beside each other ...
+MOST_BESIDE = 12  # ... of so many columns at most: each number needs its room
+MOST_WRITTEN = 30  # columns; numbers of more would run into each other: a scale instead
+MOST_CURVES = 60  # panels of doses; a figure of hundreds takes minutes and is metres long
+MOST_TICKS = 8  # doses that are written below a panel; of more the powers of ten
 MOST_NUMBERS = 24  # wells a side up to which similarities are written into their cells
 FINE = 200  # points of a drawn curve
-LEAST_PCT = 10.0  # colours span at least so much on either side
+LEAST_PCT = 10.0  # colours and axes of change span at least so much on either side
 LETTERS = 44  # that a panel is wide
 
 
@@ -42,7 +47,7 @@ def plate_figures(plate: Plate) -> dict[str, Figure]:
         found["similarity"] = similarity_figure(plate)
     curves = [curve for curve in plate.curves if curve.points]
     if curves:
-        found["doses"] = doses_figure(curves)
+        found["doses"] = doses_figure(curves if len(curves) <= MOST_CURVES else _telling(curves))
     return found
 
 
@@ -63,17 +68,22 @@ def write_plate_figures(plate: Plate, out: Path) -> dict[str, str]:
 
 def plate_figure(plate: Plate, names: Sequence[str]) -> Figure:
     """Each measure over the wells in their places; wells without a place stand in one row."""
-    rows = math.ceil(len(names) / PANELS)
     letters, numbers, grid = _placed(plate, names[0])
-    tall = max(1.1, 0.3 * len(letters) + 0.75)
+    beside = PANELS if len(numbers) <= MOST_BESIDE else 1
+    rows = math.ceil(len(names) / beside)
+    tall = max(1.1, 0.3 * len(letters) + 0.75) + 0.06 * max(0, max(map(len, numbers)) - 6)
     page = Figure((WIDTH, rows * tall), layout="constrained")
-    panels = page.subplots(rows, PANELS, squeeze=False).ravel()
+    panels = page.subplots(rows, beside, squeeze=False).ravel()
     for axes, name in zip(panels, names, strict=False):
         grid = _placed(plate, name)[2]
         changed = name.endswith("_change_pct")
         low, high = _scale(grid, changed)
-        axes.imshow(grid, "PuOr_r" if changed else "cividis", vmin=low, vmax=high, aspect="auto")
-        _numbered(axes, grid, lambda value: f"{value:.3g}")
+        colours = "PuOr_r" if changed else "cividis"
+        image = axes.imshow(grid, colours, vmin=low, vmax=high, aspect="auto")
+        if len(numbers) <= MOST_WRITTEN:
+            _numbered(axes, grid, lambda value: f"{value:.3g}")
+        else:
+            page.colorbar(image, ax=axes, pad=0.01).ax.tick_params(labelsize=6)
         _named(axes, letters, numbers)
         axes.set_title(_title(name), size=7, loc="left")
     for axes in panels[len(names) :]:
@@ -107,6 +117,11 @@ def doses_figure(curves: Sequence[Curve]) -> Figure:
     return page
 
 
+def _telling(curves: Sequence[Curve]) -> Sequence[Curve]:
+    """As many as are drawn: those with a curve before the others."""
+    return sorted(curves, key=lambda curve: not curve.fit.accepted)[:MOST_CURVES]
+
+
 def _scale(grid: Array, changed: bool) -> tuple[float, float]:
     """What the darkest and the lightest colour stand for; a few per cent are no contrast."""
     if changed:
@@ -136,6 +151,11 @@ def _draw_curve(axes: Axes, curve: Curve) -> None:
         said = f"no curve: {curve.fit.reason}"
     axes.axhline(0, color=GREY, linewidth=0.5)
     axes.set_xlim(doses.min() / 2, doses.max() * 2)
+    axes.xaxis.set_minor_formatter(NullFormatter())
+    if len(at) <= MOST_TICKS:
+        axes.set_xticks(at, [f"{dose:g}" for dose in at])
+    low, high = axes.get_ylim()
+    axes.set_ylim(min(low, -LEAST_PCT), max(high, LEAST_PCT))
     axes.set_xlabel(f"{curve.drug} ({curve.unit})", size=7, parse_math=False)
     axes.set_ylabel("change (%)", size=7)
     paced = f", paced at {curve.pacing_bpm:g}/min" if curve.pacing_bpm else ""
@@ -166,8 +186,10 @@ def _numbered(axes: Axes, grid: Array, write: Callable[[float], str]) -> None:
 
 def _named(axes: Axes, rows: Sequence[str], columns: Sequence[str]) -> None:
     turned = 90 if max(map(len, columns), default=0) > 3 else 0
-    axes.set_xticks(range(len(columns)), columns, size=6, rotation=turned)
-    axes.set_yticks(range(len(rows)), rows, size=6)
+    size = min(6.0, 240 / max(len(columns), 1))
+    axes.set_xticks(range(len(columns)), columns, size=size, rotation=turned, parse_math=False)
+    size = min(6.0, 240 / max(len(rows), 1))
+    axes.set_yticks(range(len(rows)), rows, size=size, parse_math=False)
     axes.tick_params(length=0)
     for side in axes.spines.values():
         side.set_visible(False)
