@@ -193,6 +193,17 @@ def test_labels_up_to_255_stay_labels(depth: type, tmp_path: Path) -> None:
         np.testing.assert_array_equal(reading.mask, TISSUE)
 
 
+@pytest.mark.parametrize("top", [100, 254, 1000, 60000])
+def test_probabilities_up_to_any_number_are_no_labels(top: int, tmp_path: Path) -> None:
+    """As labels, every pixel above 0 would be tissue: half as much again as there is."""
+    bar = np.zeros((512, 512), np.float32)
+    bar[200:312, 60:450] = top
+    depth = np.uint8 if top < 255 else np.uint16
+    soft = np.rint(cv2.GaussianBlur(bar, (0, 0), 8)).astype(depth)
+    with pytest.raises(UserError, match=rf"at least half of the highest as tissue.*>= {top / 2:g}"):
+        read_mask(tiff(tmp_path / "m.tif", soft))
+
+
 def three_areas(middle: int) -> np.ndarray:
     return np.where(TISSUE, np.where(X > 45, 255, middle), 0).astype(np.uint8)
 

@@ -145,9 +145,20 @@ def _labels(path: Path, values: Array) -> MaskReading | None:
     if found[-1] in SCALES and _soft_outline(values):  # a mask that was saved deeper than it is
         return None
     changes = (values[1:] != values[:-1]).mean() + (values[:, 1:] != values[:, :-1]).mean()
-    if changes > 0.5:
+    if changes > 0.5 or _is_slope(values):
         return None
     return MaskReading(values > 0, "label image: every label above 0 = tissue")
+
+
+def _is_slope(values: Array) -> bool:
+    """Whether most values fill no square of 2 x 2 px: those of a probability or a wide blur do not.
+
+    Labels have areas.
+    """
+    corner = values[:-1, :-1]
+    right, below, across = values[:-1, 1:], values[1:, :-1], values[1:, 1:]
+    areas = np.unique(corner[(corner == right) & (corner == below) & (corner == across)])
+    return 2 * len(areas) < len(np.unique(values))
 
 
 def _soft_outline(values: Array) -> MaskReading | None:
