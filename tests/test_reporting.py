@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import csv
 import io
 import json
@@ -26,6 +27,7 @@ from ehtseg.reporting.figures import thinned, trace_figure, write_figures
 from ehtseg.reporting.how import HOW, how
 from ehtseg.reporting.page import (
     EFFECT_COLUMNS,
+    as_data_url,
     inline_json,
     shown,
     trace_data,
@@ -349,6 +351,7 @@ def test_the_batch_page_links_every_recording(tmp_path: Path) -> None:
     page = Page((tmp_path / "index.html").read_text())
     assert page.open == []
     assert page.addresses == ["a%20b%23c/report.html"]
+    assert "<title>1 recording</title>" in (tmp_path / "index.html").read_text()
     assert "61.5" in (tmp_path / "index.html").read_text()
     assert read(tmp_path / "summary.csv")[0]["beat_rate_bpm"] == "61.5"
 
@@ -372,6 +375,19 @@ def test_the_batch_page_says_where_amplitudes_are_of_different_traces(
     assert all(f"<td>{trace}</td>" in page for trace in traces)
     assert ("different traces" in page) == differ
     assert ("(area, contraction)" in page) == differ
+
+
+def test_a_small_picture_is_enlarged_and_a_large_one_shrunk() -> None:
+    for shape, seen in (
+        ((16, 20), (400, 320)),
+        ((300, 250), (250, 300)),
+        ((3000, 1500), (450, 900)),
+    ):
+        address = as_data_url(np.zeros((*shape, 3), np.uint8)).removeprefix(
+            "data:image/png;base64,"
+        )
+        with Image.open(io.BytesIO(base64.b64decode(address))) as picture:
+            assert picture.size == seen
 
 
 def test_inline_json_cannot_end_its_element() -> None:

@@ -14,8 +14,8 @@ from ehtseg.reporting.plate_figures import MOST_CURVES, write_plate_figures
 from ehtseg.reporting.tables import write_rows
 
 HEADLINES = (
-    "beat_rate_bpm", "beat_rate_per_1000_frames", "cv_rr", "amplitude_um", "amplitude_px", "fs_pct",
-    "fac_pct",
+    "beat_rate_bpm", "beat_rate_per_1000_frames", "cv_rr", "amplitude_um", "amplitude_mm2",
+    "amplitude_px", "fs_pct", "fac_pct",
     "ttp10_ms", "ttp10_frames", "cd50_ms", "cd50_frames", "rt50_ms", "rt50_frames", "force_mN",
 )  # fmt: skip
 HILL_COLUMNS = (

@@ -28,7 +28,8 @@ from ehtseg.reporting.tables import cell
 
 MOST_POINTS = 60_000  # of the zoomable trace; longer ones keep lowest and highest of each bin
 MOMENTS = re.compile("(time|onset|t50|peak|end|event|low|high)_(s|frames)")  # in a recording
-LARGEST_PX = 900  # side of the picture in the page
+LARGEST_PX = 900  # longer side of the picture in the page
+SMALL_PX = 400  # pictures are enlarged to about so much
 BEAT_COLUMNS = (  # beginnings of the columns of beats.csv that stand in the page
     "beat", "onset", "t50", "peak", "end", "rr", "amplitude", "fs_pct", "fac_pct", "ttp10",
     "cd50_ms", "cd50_frames", "cd90_ms", "cd90_frames", "rt50", "accepted", "reason",
@@ -93,8 +94,10 @@ def trace_data(report: Report) -> dict[str, Any]:
 
 
 def as_data_url(picture: Array) -> str:
-    """A picture, uint8 (H, W, 3), as the address of itself."""
+    """A picture, uint8 (H, W, 3), as the address of itself; a small one with larger pixels."""
     image = Image.fromarray(picture)
+    times = max(1, SMALL_PX // max(image.size))
+    image = image.resize((image.width * times, image.height * times), Image.Resampling.NEAREST)
     image.thumbnail((LARGEST_PX, LARGEST_PX))
     file = io.BytesIO()
     image.save(file, "PNG", optimize=True)
