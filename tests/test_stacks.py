@@ -15,7 +15,10 @@ from PIL import Image
 import ehtseg.reading.finding as finding_room
 from conftest import shared
 from ehtseg.jobs.segment import find_sources
+from ehtseg.reading.dataset import survey
 from ehtseg.reading.finding import find_videos
+from ehtseg.reading.mask_stream import open_masks
+from ehtseg.reading.pixels import read_pixels
 from ehtseg.reading.stamps import stamp_of
 from ehtseg.reading.video import Video, open_video
 from ehtseg.records import UserError
@@ -342,6 +345,24 @@ def test_a_link_that_leads_nowhere_is_a_frame_that_is_missing(tmp_path: Path) ->
     (folder / "f1.png").symlink_to(tmp_path / "gone.png")
     with pytest.raises(UserError, match=r"no such file: .*f1\.png"):
         list(open_video(folder).frames())
+
+
+def test_what_may_not_be_read_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("images", "masks"):
+        write_folder(tmp_path / name, numbered(3))
+
+    def denied(path: Path) -> None:
+        raise PermissionError(13, "Permission denied", str(path))
+
+    monkeypatch.setattr(Path, "iterdir", denied)
+    for reads in (find_videos, survey):
+        with pytest.raises(UserError, match=r"allowed to read .*“Permission denied”"):
+            reads([tmp_path])
+    with pytest.raises(UserError, match="allowed to read"):
+        open_masks(tmp_path)
+    monkeypatch.setattr(Image, "open", denied)
+    with pytest.raises(UserError, match=r"one that may not be read: .*f0\.png"):
+        read_pixels(tmp_path / "images" / "f0.png")
 
 
 def test_numbers_that_names_leave_out_are_told(tmp_path: Path) -> None:

@@ -19,6 +19,7 @@ from ehtseg.reading.intensity import Look, as_image, decide_look, sampled_indice
 from ehtseg.reading.masks import IGNORED, read_mask
 from ehtseg.reading.pairs import LabelledFrame, Pairs, find_pairs, some
 from ehtseg.reading.pixels import EIGHT_BIT, read_pixels
+from ehtseg.reading.raw import allowed
 from ehtseg.records import Array, Scaling, UserError
 
 TOLD = 3  # faults told in one error
@@ -93,9 +94,15 @@ def open_dataset(folders: Sequence[Path], recording: str | None = None) -> Datas
 
 
 def survey(folders: Sequence[Path], recording: str | None = None) -> Survey:
-    """Look at every labelled frame of some folders, without stopping at a fault."""
+    """Look at every labelled frame of some folders, without stopping at a fault.
+
+    Raises: UserError for a folder that may not be read.
+    """
     named = _named(folders)
-    pairs = [find_pairs(folder, recording, assumed) for folder, assumed in named.items()]
+    pairs = []
+    for folder, assumed in named.items():
+        with allowed(folder):
+            pairs.append(find_pairs(folder, recording, assumed))
     problems = [problem for each in pairs for problem in each.problems]
     problems += _one_name_for_several(named, recording)
     with ThreadPoolExecutor(min(4, os.cpu_count() or 1)) as pool:

@@ -10,6 +10,7 @@ from pathlib import Path
 from ehtseg.reading.containers import FORMATS
 from ehtseg.reading.folders import image_files, natural_order, with_suffix
 from ehtseg.reading.pixels import TIFF_SUFFIXES
+from ehtseg.reading.raw import allowed
 from ehtseg.reading.stacks import count_frames, files_of
 from ehtseg.reading.video import SUPPORTED, check_kind
 from ehtseg.records import UserError
@@ -21,15 +22,18 @@ def find_videos(paths: Sequence[str | Path]) -> list[Path]:
     A folder that holds images (or an `images/` with images) is one recording; a folder that
     holds videos or stacks stands for these. A glob passes over what is no recording.
 
-    Raises: UserError for no match, an unknown kind of file, and a folder that holds both.
+    Raises: UserError for no match, an unknown kind of file, a folder that holds both, and one that
+    may not be read.
     """
     if not paths:
         raise UserError("at least one video", "none", f"Name some: {SUPPORTED}.")
     found: dict[Path, Path] = {}
-    for path in (path for given in paths for path in _meant_by(given)):
-        _check_name(path)
-        place = image_files(path)[0].parent if path.is_dir() else path
-        found.setdefault(place.resolve(), path)
+    for given in paths:
+        with allowed(Path(given)):
+            for path in _meant_by(given):
+                _check_name(path)
+                place = image_files(path)[0].parent if path.is_dir() else path
+                found.setdefault(place.resolve(), path)
     return each_once(found.values())
 
 

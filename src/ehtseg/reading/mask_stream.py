@@ -17,7 +17,7 @@ from ehtseg.reading.containers import FORMATS, open_container
 from ehtseg.reading.folders import image_files, open_folder, with_suffix
 from ehtseg.reading.masks import explain_values
 from ehtseg.reading.pixels import IMAGE_SUFFIXES, TIFF_SUFFIXES, read_pixels
-from ehtseg.reading.raw import EarlyEndError, Raw
+from ehtseg.reading.raw import EarlyEndError, Raw, allowed
 from ehtseg.reading.stacks import open_stack
 from ehtseg.reading.video import Video
 from ehtseg.records import Array, Frame, UserError
@@ -94,7 +94,8 @@ def open_masks(path: Path) -> MaskStream:
     """
     suffix = path.suffix.lower()
     if path.is_dir():
-        raw = open_folder(path)
+        with allowed(path):
+            raw = open_folder(path)
     elif suffix in TIFF_SUFFIXES:
         raw = open_stack(path)
     elif suffix in FORMATS:

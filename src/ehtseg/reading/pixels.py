@@ -48,6 +48,7 @@ def read_pixels(path: Path) -> Array:
             return _turned(_stored(path, picture), _turn(picture))
     except (*DAMAGED, Image.DecompressionBombError) as error:
         reason = "no such file" if isinstance(error, FileNotFoundError) else "a file that is not"
+        reason = "one that may not be read" if isinstance(error, PermissionError) else reason
         raise UserError(
             f"a readable image ({', '.join(sorted(IMAGE_SUFFIXES))})",
             f"{reason}: {path}",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -42,6 +43,17 @@ class Raw:
     fps: tuple[Claim, ...] = ()
     um_per_px: tuple[Claim, ...] = ()
     notes: tuple[str, ...] = ()
+
+
+@contextmanager
+def allowed(path: Path) -> Iterator[None]:
+    """Raises: UserError where the block may not read a file or folder of `path`."""
+    try:
+        yield
+    except PermissionError as error:
+        cure = "Change the permissions of the file or its folder."
+        got = f"“{error.strerror}”"
+        raise UserError(f"to be allowed to read {error.filename or path}", got, cure) from error
 
 
 def check_depth(place: str, found: Array, first: Array) -> None:

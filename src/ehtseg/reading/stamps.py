@@ -13,6 +13,7 @@ from tifffile import TiffFile
 from ehtseg.reading.containers import ANY_TEXT, FORMATS, url_of
 from ehtseg.reading.folders import read_sidecar
 from ehtseg.reading.pixels import DAMAGED, TIFF_SUFFIXES
+from ehtseg.reading.raw import allowed
 from ehtseg.reading.stacks import ome_of
 from ehtseg.records import UserError
 
@@ -39,8 +40,9 @@ def stamp_of(path: Path) -> Stamp | None:
     MP4, MOV and MKV: creation_time; OME-TIFF: AcquisitionDate; TIFF: the tag DateTime.
     """
     suffix = path.suffix.lower()
-    if path.is_dir():
-        return _of_folder(path)
+    with allowed(path):
+        if path.is_dir():
+            return _of_folder(path)
     if suffix in FORMATS:
         return _of_container(path)
     return _of_tiff(path) if suffix in TIFF_SUFFIXES else None

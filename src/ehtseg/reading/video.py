@@ -13,7 +13,7 @@ from ehtseg.reading.containers import FORMATS, open_container
 from ehtseg.reading.folders import open_folder
 from ehtseg.reading.intensity import Look, as_image, decide_look, sampled_indices, thinned
 from ehtseg.reading.pixels import IMAGE_SUFFIXES, TIFF_SUFFIXES
-from ehtseg.reading.raw import EarlyEndError, Raw, RawFrame, check_depth
+from ehtseg.reading.raw import EarlyEndError, Raw, RawFrame, allowed, check_depth
 from ehtseg.reading.stacks import open_stack
 from ehtseg.records import Array, Frame, Scaling, UserError
 
@@ -143,16 +143,13 @@ def _video(raw: Raw, look: Look, fps: float | None, um_per_px: float | None) -> 
 
 
 def _open_raw(path: Path) -> Raw:
-    check_kind(path)
-    try:
+    with allowed(path):
+        check_kind(path)
         if path.is_dir():
             return open_folder(path)
         if path.stat().st_size == 0:
             raise UserError("a video", f"an empty file: {path}", "Copy the file again.")
         return open_container(path) if path.suffix.lower() in FORMATS else open_stack(path)
-    except PermissionError as error:
-        cure = "Change the permissions of the file or its folder."
-        raise UserError(f"to be allowed to read {path}", f"“{error.strerror}”", cure) from error
 
 
 def check_kind(path: Path) -> None:
