@@ -22,7 +22,7 @@ from ehtseg.reading.pixels import read_pixels
 from ehtseg.reading.stamps import stamp_of
 from ehtseg.reading.video import Video, open_video
 from ehtseg.records import UserError
-from recordings import cut_off, number_of, numbered, write_micromanager
+from recordings import cut_off, number_of, numbered, write_micromanager, write_ndtiff
 
 STACK = np.stack(numbered(12))
 DEEP = STACK.astype(np.uint16) * 200 + 1000
@@ -521,6 +521,15 @@ def test_each_position_of_micro_manager_is_one_recording_in_however_many_files(
     video = open_video(files[0])
     assert numbers(video) == list(range(5))
     assert "frame 5 is in another file, which is missing" in " ".join(video.notes)
+
+
+def test_an_ndtiff_of_micro_manager_in_several_files_is_one_recording(tmp_path: Path) -> None:
+    frames = numbered(9)
+    first = write_ndtiff(tmp_path / "a_NDTiffStack.tif", frames[:5], 0)
+    second = write_ndtiff(tmp_path / "a_NDTiffStack_1.tif", frames[5:], 5)
+    assert find_videos([tmp_path]) == [first]
+    for file in (first, second):
+        assert numbers(open_video(file)) == list(range(9))
 
 
 @pytest.mark.parametrize("name", ["eht_mbpt", "eht_ohw", "synth_fea", "demo_d1t3_256"])

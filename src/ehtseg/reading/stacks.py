@@ -121,10 +121,9 @@ def _places(file: TiffFile) -> Array | None:
     """
     series = file.series[0]
     places = np.arange(len(series))
-    if series.kind == "ome":
-        return places
-    if series.kind != "mmstack" or len(series) <= len(file.pages):
-        return None
+    is_spread = series.kind in ("mmstack", "ndtiff") and len(series) > len(file.pages)
+    if series.kind != "mmstack" or not is_spread:
+        return places if series.kind == "ome" or is_spread else None
     axes, shape = series.get_axes(False), series.get_shape(False)
     own = np.unique((file.micromanager_metadata or {})["IndexMap"][:, 3])
     if len(own) == 1 < shape[axes.index("R")]:
