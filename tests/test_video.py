@@ -292,6 +292,19 @@ def test_a_title_that_is_no_utf8_stops_nothing(tmp_path: Path, suffix: str) -> N
     assert stamp_of(path) is None
 
 
+@pytest.mark.parametrize("shape", [Fraction(1), Fraction(16, 15)])
+def test_pixels_that_are_no_squares_are_told(tmp_path: Path, shape: Fraction) -> None:
+    with av.open(str(tmp_path / "a.mp4"), "w") as container:
+        stream = container.add_stream("mpeg4", rate=25)
+        stream.height, stream.width, stream.pix_fmt = 48, 64, "yuv420p"
+        stream.codec_context.sample_aspect_ratio = shape
+        for frame in numbered(3):
+            container.mux(stream.encode(av.VideoFrame.from_ndarray(frame, format="gray")))
+        container.mux(stream.encode())
+    told = " ".join(open_video(tmp_path / "a.mp4").notes)
+    assert ("pixels 1.067 times as wide as high" in told) == (shape != 1)
+
+
 def test_a_missing_file_is_refused(tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"no such file: .*gone\.avi"):
         open_video(tmp_path / "gone.avi")

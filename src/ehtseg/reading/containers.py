@@ -5,6 +5,7 @@ from __future__ import annotations
 import shlex
 from collections.abc import Iterator
 from contextlib import contextmanager
+from fractions import Fraction
 from functools import partial
 from pathlib import Path
 from typing import NamedTuple
@@ -45,7 +46,7 @@ def open_container(path: Path) -> Raw:
     with _opened(path) as (container, stream):
         index = _index(container, stream)
         tick_s = float(stream.time_base or 0)
-        fps = _rates(container, stream)
+        fps, shape_of_pixels = _rates(container, stream), stream.sample_aspect_ratio
         counted = index.times_s if container.format.name == "avi" else None
         notes = (*_misnamed(path, container), *_promised(container, stream, index))
     first = _first_picture(path)
@@ -59,7 +60,7 @@ def open_container(path: Path) -> Raw:
         times_s=index.times_s,
         tick_s=tick_s,
         fps=fps,
-        notes=(*notes, *_shown_otherwise(first)),
+        notes=(*notes, *_shown_otherwise(first, shape_of_pixels)),
     )
 
 
@@ -187,8 +188,14 @@ def _promised(container: InputContainer, stream: VideoStream, index: _Index) -> 
     return (f"The header promises {promised:.4g} s, but the frames end at {end:.4g} s.",)
 
 
-def _shown_otherwise(picture: VideoFrame) -> tuple[str, ...]:
+def _shown_otherwise(picture: VideoFrame, shape_of_pixels: Fraction | None) -> tuple[str, ...]:
     notes = []
+    if shape_of_pixels and shape_of_pixels != 1:
+        notes.append(
+            f"The file asks to be shown with pixels {float(shape_of_pixels):.4g} times as wide as "
+            "high; they are read as squares, so that lengths along and across the picture differ "
+            "in scale."
+        )
     if picture.rotation:
         notes.append(f"The file asks to be shown turned by {picture.rotation} degrees; it is not.")
     if picture.interlaced_frame:
