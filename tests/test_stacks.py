@@ -381,6 +381,24 @@ def test_digits_that_are_no_decimals_are_letters(tmp_path: Path) -> None:
     assert numbers(open_video(folder)) == list(range(12))
 
 
+@pytest.mark.parametrize("compression", [None, "zlib"])
+def test_images_out_of_a_stack_that_still_promise_it_are_images(
+    tmp_path: Path, compression: str | None
+) -> None:
+    """As tiffsplit leaves them."""
+    promise = "ImageJ=1.54f\nimages=12\nframes=12\n"
+    for index, frame in enumerate(STACK):
+        tifffile.imwrite(
+            tmp_path / f"f{index}.tif",
+            frame,
+            description=promise,
+            metadata=None,
+            compression=compression,
+        )
+    assert find_videos([tmp_path]) == [tmp_path]
+    assert numbers(open_video(tmp_path)) == list(range(12))
+
+
 def test_an_empty_folder_is_refused(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="none"):
         open_video(tmp_path)

@@ -140,8 +140,10 @@ def _colour_table(picture: Image.Image) -> Array:
 
 def _one_plane(path: Path) -> Array:
     with tifffile.TiffFile(path) as file:
-        series = file.series[0]
-        axes, values = series.axes, np.asarray(series.asarray())
+        series, pages = file.series[0], file.pages
+        is_alone = len(pages) == 1 and not series.is_truncated  # whatever stack it came out of
+        axes = pages.first.axes if is_alone else series.axes
+        values = np.asarray((pages.first if is_alone else series).asarray())
     if not values.size:
         raise ValueError("no pixels")
     single = tuple(i for i, n in enumerate(values.shape) if n == 1 and axes[i] not in "YX")

@@ -135,10 +135,12 @@ def _is_one_block(file: TiffFile) -> bool:
     """Whether the frames lie one after the other, with a directory for the first one alone.
 
     So ImageJ writes stacks above 4 GB; of others the end, with the other directories, is cut off.
+    An image out of a stack may promise the stack, but has no room for a second frame.
     """
-    promised = (file.imagej_metadata or {}).get("images", 1)
-    is_cut = len(file.pages) == 1 < promised and bool(file.pages.first.is_contiguous)
-    return bool(file.series[0].is_truncated) or is_cut
+    page, promised = file.pages.first, (file.imagej_metadata or {}).get("images", 1)
+    is_cut = len(file.pages) == 1 < promised and bool(page.is_contiguous)
+    has_room = is_cut and page.dataoffsets[0] + 2 * page.nbytes <= file.filehandle.size
+    return bool(file.series[0].is_truncated) or has_room
 
 
 def _checked_series(path: Path, file: TiffFile) -> TiffPageSeries:
