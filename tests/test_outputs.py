@@ -14,7 +14,14 @@ import tifffile
 import torch
 
 from ehtseg.records import Array, Frame, UserError
-from ehtseg.seeing.outputs import folder_written_whole, mask_stack, movie, needs_bigtiff, write_png
+from ehtseg.seeing.outputs import (
+    MOST_S,
+    folder_written_whole,
+    mask_stack,
+    movie,
+    needs_bigtiff,
+    write_png,
+)
 from ehtseg.seeing.stream import ahead, see
 
 
@@ -118,6 +125,16 @@ def test_a_movie_waits_no_hours_where_nothing_was_recorded(
             add(np.zeros((16, 16, 3), np.uint8), time_s)
     times, _ = play(tmp_path / "a.mp4")
     assert times == pytest.approx([0, 0.04, 0.04 + shown_s, 0.08 + shown_s], abs=1e-4)
+
+
+def test_a_movie_of_one_frame_a_day(tmp_path: Path) -> None:
+    day_s = 86400.0
+    with movie(tmp_path / "a.mp4", (8, 8), 1 / day_s) as write:
+        for k in range(3):
+            write(np.zeros((8, 8, 3), np.uint8), k * day_s)
+    with av.open(str(tmp_path / "a.mp4")) as file:
+        times_s = [float(frame.time or 0) for frame in file.decode(video=0)]
+    assert times_s == [0.0, MOST_S, 2 * MOST_S]
 
 
 def test_a_movie_without_any_rate_plays_at_the_nominal_one(tmp_path: Path) -> None:

@@ -25,6 +25,7 @@ from ehtseg.records import Array, UserError
 TICKS_PER_S = 90_000  # the clock of our movies: exact for 24, 25, 30 and 60 frames a second
 NOMINAL_FPS = 25.0  # at which a movie plays whose true rate nobody knows
 LONGEST_S = 1.0  # for which a movie waits where nothing was recorded, or two frames of a slow one
+MOST_S = 21_600.0  # but no frame of an MP4 may last 2**31 ticks, 6.6 hours
 
 
 @contextmanager
@@ -133,7 +134,7 @@ def movie(
     clock = MovieClock(fps)
     with av.open(url_of(path), "w", format="mp4") as file:
         file.metadata["comment"] = stamp
-        rate = Fraction(fps or NOMINAL_FPS).limit_denominator(1_000_000)
+        rate = Fraction(max(fps or NOMINAL_FPS, 1 / MOST_S)).limit_denominator(1_000_000)
         options = {"preset": "veryfast", "crf": "20", "bf": "0", "g": "60"}
         stream = file.add_stream("libx264", rate=rate, options=options)
         stream.height, stream.width, stream.pix_fmt = shape[0] + down, shape[1] + right, "yuv420p"
@@ -153,10 +154,10 @@ def movie(
 def longest_step_s(fps: float | None) -> float:
     """The longest time between two pictures of a movie, s: a gap of hours says nothing to an eye.
 
-    >>> longest_step_s(30.0), longest_step_s(0.1)
-    (1.0, 20.0)
+    >>> longest_step_s(30.0), longest_step_s(0.1), longest_step_s(1 / 86400)
+    (1.0, 20.0, 21600.0)
     """
-    return max(LONGEST_S, 2 / (fps or NOMINAL_FPS))
+    return min(max(LONGEST_S, 2 / (fps or NOMINAL_FPS)), MOST_S)
 
 
 class MovieClock:
