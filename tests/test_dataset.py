@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 import shutil
+import sys
+import unicodedata
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +20,7 @@ from PIL import ExifTags, Image
 from conftest import shared, write_labelled
 from ehtseg.jobs.check import check
 from ehtseg.reading.dataset import open_dataset, survey
+from ehtseg.reading.finding import find_videos
 from ehtseg.records import UserError
 
 
@@ -216,6 +220,26 @@ def test_pictures_that_their_exif_turns_are_turned_and_said(folder: Path) -> Non
     save(folder / "masks/a_0000.png", painted.T)
     assert "turned by 90 degrees?" in fault(folder)
     assert "paint on the picture that viewers show" in fault(folder)
+
+
+@pytest.mark.skipif(sys.platform == "darwin", reason="macOS refuses such names")
+def test_names_in_another_encoding_are_refused(folder: Path) -> None:
+    odd = folder / "images" / os.fsdecode(b"M\xfcller.png")
+    shutil.copy(next((folder / "images").iterdir()), odd)
+    with pytest.raises(UserError, match=r"a name in UTF-8.*ller\.png"):
+        open_dataset([folder])
+    with pytest.raises(UserError, match=r"a name in UTF-8.*ller\.png"):
+        find_videos([folder])
+
+
+def test_accents_of_a_mac_are_the_same_accents(folder: Path) -> None:
+    before = open_dataset([folder])
+    for kind, spelling in (("images", "NFD"), ("masks", "NFC")):
+        for path in list((folder / kind).iterdir()):
+            name = unicodedata.normalize(spelling, f"Müller_{path.name}")  # type: ignore[arg-type]
+            path.rename(path.with_name(name))
+    (folder / "meta.json").unlink(missing_ok=True)
+    assert len(open_dataset([folder])) == len(before)
 
 
 def test_some_empty_masks_are_counted(folder: Path) -> None:

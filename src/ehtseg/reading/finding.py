@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import glob
-import os
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from ehtseg.reading.containers import FORMATS
 from ehtseg.reading.folders import image_files, natural_order, with_suffix
+from ehtseg.reading.pairs import check_name
 from ehtseg.reading.pixels import TIFF_SUFFIXES
 from ehtseg.reading.raw import allowed
 from ehtseg.reading.stacks import count_frames, files_of
@@ -31,8 +31,10 @@ def find_videos(paths: Sequence[str | Path]) -> list[Path]:
     for given in paths:
         with allowed(Path(given)):
             for path in _meant_by(given):
-                _check_name(path)
-                place = image_files(path)[0].parent if path.is_dir() else path
+                files = image_files(path) if path.is_dir() else []
+                for name in (path, *files):
+                    check_name(name)
+                place = files[0].parent if files else path
                 found.setdefault(place.resolve(), path)
     return each_once(found.values())
 
@@ -46,16 +48,6 @@ def each_once(paths: Iterable[Path]) -> list[Path]:
             kept.append(path)
             held |= files_of(path) if path.suffix.lower() in TIFF_SUFFIXES else set()
     return kept
-
-
-def _check_name(path: Path) -> None:
-    """A name in another encoding, as out of an old archive, stands in no table and on no page."""
-    try:
-        str(path).encode()
-    except UnicodeEncodeError as error:
-        shown = os.fsencode(path).decode(errors="replace")
-        cure = "Rename it (mv, or convmv for many files)."
-        raise UserError("a name in UTF-8", f"one in another encoding: {shown}", cure) from error
 
 
 def _meant_by(path: str | Path) -> list[Path]:

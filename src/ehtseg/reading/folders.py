@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 
 from ehtseg.reading.calibration import Claim
-from ehtseg.reading.pairs import natural, some
+from ehtseg.reading.pairs import natural, some, stem_of
 from ehtseg.reading.pixels import IMAGE_SUFFIXES, read_pixels
 from ehtseg.reading.raw import Raw, RawFrame, check_depth, check_size
 from ehtseg.records import Array, UserError
@@ -98,7 +98,7 @@ def read_sidecar(folder: Path) -> Sidecar | None:
         meta = json.loads(path.read_text(encoding="utf-8-sig"))
         rows = [row for row in meta.get("frames", []) if "file" in row]
         start = str(meta["start"]) if meta.get("start") else None
-        files = {Path(str(row["file"])).stem: row for row in rows}
+        files = {stem_of(str(row["file"])): row for row in rows}
         return Sidecar(path, _number(meta, "fps"), _number(meta, "um_per_px"), files, start)
     except (ValueError, AttributeError, TypeError) as error:
         raise UserError(
@@ -159,7 +159,7 @@ def _times_s(sidecar: Sidecar | None, files: list[Path]) -> Array | None:
     """
     if sidecar is None or len(_recordings(sidecar, files)) > 1:
         return None
-    rows = [sidecar.frames.get(path.stem, {}) for path in files]
+    rows = [sidecar.frames.get(stem_of(path.name), {}) for path in files]
     for key, rate in (("time_s", 1.0), ("frame", sidecar.fps)):
         values = [row.get(key) for row in rows]
         if rate and all(isinstance(value, int | float) for value in values):
@@ -170,7 +170,7 @@ def _times_s(sidecar: Sidecar | None, files: list[Path]) -> Array | None:
 
 
 def _recordings(sidecar: Sidecar, files: list[Path]) -> list[str]:
-    rows = [sidecar.frames.get(path.stem, {}) for path in files]
+    rows = [sidecar.frames.get(stem_of(path.name), {}) for path in files]
     names = (row.get("recording") or row.get("movie") for row in rows)
     return sorted({str(name) for name in names if name})
 
@@ -200,7 +200,7 @@ def _notes(sidecar: Sidecar | None, files: list[Path]) -> tuple[str, ...]:
             f"{sidecar.path} names {len(recordings)} recordings in this folder "
             f"({', '.join(recordings[:3])}, ...): the frames have no common time.",
         )
-    numbers = [sidecar.frames.get(path.stem, {}).get("frame") for path in files]
+    numbers = [sidecar.frames.get(stem_of(path.name), {}).get("frame") for path in files]
     known = [number for number in numbers if isinstance(number, int)]
     if len(known) == len(files) and known != list(range(known[0], known[0] + len(files))):
         return (

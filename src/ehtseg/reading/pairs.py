@@ -17,8 +17,10 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 import re
 import shlex
+import unicodedata
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -102,7 +104,7 @@ def find_pairs(folder: Path, recording: str | None, assumed: str) -> Pairs:
         return Pairs((), None, (absent,), ())
     problems: list[UserError] = []
     meta = _read_meta(folder / "meta.json", problems)
-    entries = {Path(entry.file).stem: entry for entry in meta.frames}
+    entries = {stem_of(entry.file): entry for entry in meta.frames}
     images = _by_stem(folder / "images", problems)
     masks = _by_stem(folder / "masks", problems)
     ignored = _by_stem(folder / "ignore", problems) if (folder / "ignore").is_dir() else {}
@@ -119,7 +121,7 @@ def find_pairs(folder: Path, recording: str | None, assumed: str) -> Pairs:
             LabelledFrame(images[stem], masks[stem], name, number, time_s, ignored.get(stem))
         )
         seen[name] += 1
-    own = [entries.get(frame.image.stem) for frame in frames]
+    own = [entries.get(stem_of(frame.image.name)) for frame in frames]
     notes = _notes(folder, meta, own, None if recording else assumed)
     return Pairs(tuple(frames), meta.fps, tuple(problems), tuple(notes))
 
@@ -133,6 +135,24 @@ def natural(name: str) -> list[tuple[int, str]]:
     return [
         (int(part), "") if part.isdecimal() else (-1, part) for part in re.split(r"(\d+)", name)
     ]
+
+
+def stem_of(name: str) -> str:
+    """A file's name without folder and suffix, its accents in one spelling (macOS has another)."""
+    return unicodedata.normalize("NFC", Path(name).stem)
+
+
+def check_name(path: Path) -> None:
+    """A name in another encoding, as out of an old archive, stands in no table and on no page.
+
+    Raises: UserError for such a name.
+    """
+    try:
+        str(path).encode()
+    except UnicodeEncodeError as error:
+        shown = os.fsencode(path).decode(errors="replace")
+        cure = "Rename it (mv, or convmv for many files)."
+        raise UserError("a name in UTF-8", f"one in another encoding: {shown}", cure) from error
 
 
 def some(names: Iterable[str], most: int = 3) -> str:
@@ -191,8 +211,13 @@ def _by_stem(folder: Path, problems: list[UserError]) -> dict[str, Path]:
     double = []
     for path in sorted(folder.iterdir(), key=lambda path: natural(path.name)):
         if path.suffix.lower() in IMAGE_SUFFIXES and not path.name.startswith("."):
-            double += [path.name] if path.stem in files else []
-            files.setdefault(path.stem, path)
+            try:
+                check_name(path)
+            except UserError as fault:
+                problems.append(fault)
+                continue
+            double += [path.name] if stem_of(path.name) in files else []
+            files.setdefault(stem_of(path.name), path)
     if double:
         problems.append(
             UserError(
