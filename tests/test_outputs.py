@@ -127,6 +127,12 @@ def test_a_movie_waits_no_hours_where_nothing_was_recorded(
     assert times == pytest.approx([0, 0.04, 0.04 + shown_s, 0.08 + shown_s], abs=1e-4)
 
 
+def test_a_picture_too_large_for_a_movie_is_said(tmp_path: Path) -> None:
+    expected = r"at most 16384 px .*480 x 60000 px.*measure\.movie=false"
+    with pytest.raises(UserError, match=expected), movie(tmp_path / "a.mp4", (60000, 480), 10.0):
+        pass
+
+
 def test_a_movie_of_one_frame_a_day(tmp_path: Path) -> None:
     day_s = 86400.0
     with movie(tmp_path / "a.mp4", (8, 8), 1 / day_s) as write:

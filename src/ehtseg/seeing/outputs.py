@@ -24,6 +24,7 @@ from ehtseg.records import Array, UserError
 
 TICKS_PER_S = 90_000  # the clock of our movies: exact for 24, 25, 30 and 60 frames a second
 NOMINAL_FPS = 25.0  # at which a movie plays whose true rate nobody knows
+LARGEST_PX = 16_384  # side of a picture that H.264 takes
 LONGEST_S = 1.0  # for which a movie waits where nothing was recorded, or two frames of a slow one
 MOST_S = 21_600.0  # but no frame of an MP4 may last 2**31 ticks, 6.6 hours
 
@@ -129,7 +130,16 @@ def movie(
     Yields what appends a picture, uint8 (H, W, 3), taken at `time_s`. Without any time stamps the
     pictures follow each other at `NOMINAL_FPS`. An odd height or width gets its last row or column
     twice, because H.264 stores colour for 2 x 2 pixels.
+
+    Raises: UserError for pictures larger than H.264 takes.
     """
+    if max(shape) > LARGEST_PX:
+        raise UserError(
+            f"pictures of at most {LARGEST_PX} px a side for the movie {path.name}",
+            f"{shape[1]} x {shape[0]} px",
+            "Crop the recording or make it smaller; or leave the movie out: "
+            "analyse --set measure.movie=false.",
+        )
     down, right = shape[0] % 2, shape[1] % 2
     clock = MovieClock(fps)
     with av.open(url_of(path), "w", format="mp4") as file:
