@@ -376,6 +376,23 @@ def test_numbers_that_names_leave_out_are_told(tmp_path: Path) -> None:
     assert open_video(folder).notes == ()
 
 
+def test_several_recordings_in_one_folder_are_told(tmp_path: Path) -> None:
+    for well in ("A1", "B1"):
+        for path in write_folder(tmp_path / "plate", numbered(4)).glob("f*.png"):
+            path.rename(path.with_name(f"{well}_{path.name[1:]}"))
+    assert "begin again (first at B1_0.png)" in open_video(tmp_path / "plate").notes[0]
+
+
+@pytest.mark.parametrize("kind", ["palette", "miniswhite"])
+def test_a_colour_table_that_is_not_applied_is_told_of_images_too(
+    tmp_path: Path, kind: str
+) -> None:
+    table = np.arange(768).reshape(3, 256).astype(np.uint16) if kind == "palette" else None
+    for index, frame in enumerate(numbered(3)):
+        tifffile.imwrite(tmp_path / f"f{index}.tif", frame, photometric=kind, colormap=table)
+    assert f"colour table ({kind.upper()}) is not applied" in open_video(tmp_path).notes[0]
+
+
 def test_digits_that_are_no_decimals_are_letters(tmp_path: Path) -> None:
     folder = write_folder(tmp_path / "5²1", numbered(12))
     assert numbers(open_video(folder)) == list(range(12))

@@ -13,11 +13,13 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from tifffile import TiffFile
 
 from ehtseg.reading.calibration import Claim
 from ehtseg.reading.pairs import natural, some, stem_of
-from ehtseg.reading.pixels import IMAGE_SUFFIXES, read_pixels
+from ehtseg.reading.pixels import IMAGE_SUFFIXES, TIFF_SUFFIXES, read_pixels
 from ehtseg.reading.raw import Raw, RawFrame, check_depth, check_size
+from ehtseg.reading.stacks import table_note
 from ehtseg.records import Array, UserError
 
 
@@ -49,6 +51,7 @@ def open_folder(folder: Path) -> Raw:
     first = read_pixels(files[0])
     sidecar = read_sidecar(folder)
     times_s = _times_s(sidecar, files)
+    odd = _counted(files) if times_s is None else ()
     claim = "the file meta.json"
     return Raw(
         folder,
@@ -60,7 +63,7 @@ def open_folder(folder: Path) -> Raw:
         times_s=None if sidecar and sidecar.fps else times_s,  # a rate is not told twice
         fps=(Claim(sidecar.fps, claim),) if sidecar and sidecar.fps else (),
         um_per_px=(Claim(sidecar.um_per_px, claim),) if sidecar and sidecar.um_per_px else (),
-        notes=(*_notes(sidecar, files), *(_gaps(files) if times_s is None else ())),
+        notes=(*_notes(sidecar, files), *_table(files[0]), *odd),
     )
 
 
@@ -175,20 +178,34 @@ def _recordings(sidecar: Sidecar, files: list[Path]) -> list[str]:
     return sorted({str(name) for name in names if name})
 
 
-def _gaps(files: list[Path]) -> tuple[str, ...]:
-    """A sentence where the last number in the names counts the frames, but leaves some out."""
+def _counted(files: list[Path]) -> tuple[str, ...]:
+    """What is odd where the last number in the names counts frames, in sentences."""
     found = [re.findall(r"\d+", path.stem) for path in files]
     if not all(found):
         return ()
     steps = [int(after[-1]) - int(before[-1]) for before, after in pairwise(found)]
     gaps = [k for k, step in enumerate(steps) if step > 1]
-    if not gaps or 2 * steps.count(1) <= len(steps):
+    again = [k for k, step in enumerate(steps) if step < 1]
+    notes = []
+    if gaps:
+        notes.append(
+            f"The numbers in the names of these {len(files)} images leave out "
+            f"{sum(steps[k] - 1 for k in gaps)} (the first after {files[gaps[0]].name}): if these "
+            "are frames that are missing, times after them are too early."
+        )
+    if again:
+        notes.append(
+            f"The numbers in the names of these images begin again (first at "
+            f"{files[again[0] + 1].name}): if they are several recordings, give each a folder."
+        )
+    return tuple(notes) if 2 * steps.count(1) > len(steps) else ()
+
+
+def _table(path: Path) -> tuple[str, ...]:
+    if path.suffix.lower() not in TIFF_SUFFIXES:
         return ()
-    return (
-        f"The numbers in the names of these {len(files)} images leave out "
-        f"{sum(steps[k] - 1 for k in gaps)} (the first after {files[gaps[0]].name}): if these are "
-        "frames that are missing, times after them are too early.",
-    )
+    with TiffFile(path) as file:
+        return table_note(file)
 
 
 def _notes(sidecar: Sidecar | None, files: list[Path]) -> tuple[str, ...]:

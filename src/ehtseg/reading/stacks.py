@@ -44,7 +44,7 @@ def open_stack(path: Path) -> Raw:
         ome = ome_of(file)
         fps, um_per_px, notes = _from_tags(file) if ome is None else _from_ome(ome)
         times_s, doubt = (None, ()) if ome is None else _rising(_delta_t_s(ome, n_frames))
-        notes = (*_axis_note(series), *_table_note(file), *warnings, *notes, *doubt)
+        notes = (*_axis_note(series), *table_note(file), *warnings, *notes, *doubt)
         if ome is None and file.is_ome:
             notes += ("The OME-XML is broken or in another file: it tells no rate and no size.",)
     return Raw(
@@ -304,10 +304,10 @@ def _axis_note(series: TiffPageSeries) -> tuple[str, ...]:
     return ()
 
 
-def _table_note(file: TiffFile) -> tuple[str, ...]:
-    photometric = file.pages.first.photometric  # of a damaged file it may be anything
+def table_note(file: TiffFile) -> tuple[str, ...]:
+    """A sentence where a viewer shows other values than are stored."""
     for table in (PHOTOMETRIC.PALETTE, PHOTOMETRIC.MINISWHITE):
-        if photometric == table:
+        if file.pages.first.photometric == table:  # of a damaged file it may be anything
             return (f"The file's colour table ({table.name}) is not applied: values as stored.",)
     return ()
 
