@@ -10,6 +10,7 @@ import math
 import re
 from dataclasses import replace
 from html.parser import HTMLParser
+from itertools import pairwise
 from pathlib import Path
 from xml.etree import ElementTree
 
@@ -168,9 +169,23 @@ def test_an_event_is_written_inside_the_axes(report: Report) -> None:
     left = page.axes[0]
     (words,) = left.texts
     box, legend = words.get_window_extent(), left.get_legend().get_window_extent()
-    assert words.get_text() == "1 µM isoprenaline"
+    assert words.get_text() == " 1 µM isoprenaline "
     assert not box.overlaps(legend)
-    assert box.y1 <= left.get_window_extent().y1
+    assert box.y1 <= left.get_window_extent().y1 + 1
+    highest = left.transData.transform((0, np.nanmax(left.lines[0].get_ydata())))
+    assert box.y0 >= highest[1]
+
+
+def test_a_long_event_costs_no_room(report: Report) -> None:
+    label = "what was done, " * 9
+    events = tuple(Event(at_s, label) for at_s in (0.1, 0.2, 8.0))
+    page = trace_figure(replace(report, events=events))
+    page.canvas.draw()
+    left = page.axes[0]
+    assert left.get_window_extent().height > 0.6 * page.bbox.height
+    boxes = [words.get_window_extent() for words in left.texts]
+    assert not any(one.overlaps(other) for one, other in pairwise(boxes))
+    assert boxes[2].x1 < left.get_window_extent().x1
 
 
 @pytest.fixture

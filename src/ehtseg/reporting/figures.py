@@ -6,6 +6,8 @@ shape as well. SVG keeps its text as text.
 
 from __future__ import annotations
 
+import textwrap
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +18,7 @@ from matplotlib.figure import Figure
 
 from ehtseg.measuring.beat import above_rest
 from ehtseg.measuring.beats import BeatFinding
+from ehtseg.measuring.events import Event
 from ehtseg.measuring.levels import filmed_parts
 from ehtseg.measuring.traces import stem
 from ehtseg.records import Array
@@ -26,6 +29,8 @@ INCHES = (7.2, 2.5)  # a page of two columns
 WIDE_INCHES = 5.0  # of it the trace
 DOTS_PER_INCH = 300
 MOST_POINTS = 4000  # a line of more would only be thicker
+ROWS, ROW = 4, 0.07  # of the words of events: how many, and the height of each in the axes
+LETTERS = 48  # of such words
 MOST_BEATS = 60  # drawn over each other; with more the marks are small
 WORDS = {
     "major_axis": "shortening of the long axis",
@@ -129,14 +134,23 @@ def _draw_trace(axes: Axes, report: Report, finding: BeatFinding) -> None:
         level = np.interp(at_s, finding.time_s, finding.x) - zero
         drawn: dict[str, Any] = {"color": colour, "markersize": size, "linestyle": "none"}
         axes.plot(at_s * scale, level, marker=mark, label=f"{word} ({len(chosen)})", **drawn)
-    for event in report.events if report.clock.is_known else ():
-        if event.time_s <= finding.time_s[-1]:
-            axes.axvline(event.time_s, color=VERMILION, linewidth=0.6, linestyle=":")
-            inside: dict[str, Any] = {"transform": axes.get_xaxis_transform(), "size": 6}
-            inside |= {"rotation": 90, "va": "top", "parse_math": False}
-            axes.text(event.time_s, 0.98, event.label, **inside)
+    _draw_events(axes, report.events if report.clock.is_known else (), finding.time_s)
     axes.set_xlabel(f"time ({report.clock.unit})")
     axes.legend(loc="lower left", bbox_to_anchor=(0, 1), ncols=2, borderaxespad=0, fontsize=7)
+
+
+def _draw_events(axes: Axes, events: Sequence[Event], time_s: Array) -> None:
+    """Dotted lines, with their words in rows above the trace, beside which they have more room."""
+    shown = [event for event in events if event.time_s <= time_s[-1]]
+    low, high = axes.get_ylim()
+    axes.set_ylim(low, high + ROW * min(len(shown), ROWS) * (high - low))
+    for number, event in enumerate(shown):
+        axes.axvline(event.time_s, color=VERMILION, linewidth=0.6, linestyle=":")
+        side = "left" if 2 * event.time_s < time_s[0] + time_s[-1] else "right"
+        place: dict[str, Any] = {"transform": axes.get_xaxis_transform(), "ha": side, "va": "top"}
+        words = f" {textwrap.shorten(event.label, LETTERS, placeholder=' …')} "
+        top = 0.99 - ROW * (number % ROWS)
+        axes.text(event.time_s, top, words, size=6, parse_math=False, **place).set_in_layout(False)
 
 
 def _draw_beats(axes: Axes, finding: BeatFinding, clock: Clock) -> None:

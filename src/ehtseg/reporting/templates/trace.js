@@ -3,7 +3,8 @@
   const data = JSON.parse(document.getElementById("data").textContent);
   const svg = document.getElementById("trace");
   if (!data.time) return;
-  const edge = { left: 62, right: 12, top: 22, bottom: 40 };
+  const rows = Math.min(data.events.length, 4);  // of the words of events, above the trace
+  const edge = { left: 62, right: 12, top: 12 + 12 * Math.max(rows, 1), bottom: 40 };
   const first = data.time[0], last = data.time[data.time.length - 1];
   let view = [first, last];
 
@@ -81,7 +82,7 @@
     data.events.filter(event => inside(event[0])).forEach(([at, words], number) => {
       const left = X(at) < (edge.left + right) / 2;
       element("line", { x1: X(at), x2: X(at), y1: edge.top, y2: bottom, stroke: "#d55e00", "stroke-dasharray": "2 3" });
-      element("text", { x: X(at) + (left ? 3 : -3), y: edge.top + 10 + 12 * (number % 4), fill: "#9b2c00",
+      element("text", { x: X(at) + (left ? 3 : -3), y: edge.top - 4 - 12 * (number % rows), fill: "#9b2c00",
         "text-anchor": left ? "start" : "end" }, words);
     });
     const radius = data.beats.filter(beat => inside(beat[1])).length > 150 ? 1.5 : 4;
