@@ -140,6 +140,16 @@ def test_a_copy_of_results_is_no_second_recording(tmp_path: Path) -> None:
     assert "film_backup" not in page
 
 
+def test_a_tissue_at_rest_has_no_upstrokes_to_doubt(tmp_path: Path) -> None:
+    sway = 0.2 * np.random.default_rng(1).normal(0, 0.3, 160).cumsum()
+    frames, masks = beating(np.zeros(160), sway)
+    result = one(tmp_path, frames, masks)
+    assert summary(result)["verdict"] == "not beating"
+    told = (tmp_path / "out" / "film" / "qc.json").read_text()
+    assert "few_beats" in told
+    assert "few_frames_in_upstroke" not in told
+
+
 def test_masks_that_change_are_read_again(tmp_path: Path) -> None:
     frames, masks = beating(phases(60))
     assert one(tmp_path, frames, masks).status == "done"

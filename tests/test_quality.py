@@ -208,8 +208,19 @@ def test_a_look_follows_blur_and_lamp_apart():
     assert darker.brightness_grey == pytest.approx(0.7 * here.brightness_grey, rel=0.01)
     assert here.repeats is darker.repeats is False
     assert look(image, mask, image.copy()).repeats
-    colour = look(np.repeat(image[..., None], 3, 2), np.zeros((80, 90), bool))
+    colour = look(np.repeat(image[..., None], 3, 2), mask)
     assert colour.brightness_grey == pytest.approx(here.brightness_grey, abs=0.5)
+    nowhere = look(image, ~mask)
+    assert np.isnan([nowhere.brightness_grey, nowhere.sharpness]).all()
+
+
+def test_frames_without_tissue_are_neither_dark_nor_blurred():
+    level = np.full(160, 100.0)
+    level[20:60] = np.nan
+    for flag in (quality.brightness_change, quality.focus_change):
+        assert flag(level) is None
+        assert flag(np.full(160, np.nan)) is None
+        assert flag(np.where(np.arange(160) < 100, level, 200.0)) is not None
 
 
 def noisy(size: int = 128) -> Array:

@@ -175,10 +175,11 @@ def _in_seconds(edit: Edit, clock: Clock) -> Edit:
 
 
 def _flags_of_beats(finding: BeatFinding, rows: Sequence[dict[str, float]]) -> tuple[Flag, ...]:
-    frames = np.array([row.get("upstroke_frames", math.nan) for row in rows])
+    beats = zip(finding.beats, rows, strict=True)  # what was rejected may be no upstroke at all
+    frames = [row.get("upstroke_frames", math.nan) if b.accepted else math.nan for b, row in beats]
     found = (
         quality.few_beats(len(finding.accepted)),
-        quality.few_frames_in_upstroke(frames),
+        quality.few_frames_in_upstroke(np.array(frames)),
         quality.clipped_beats([beat.clipped for beat in finding.beats]),
     )
     return tuple(flag for flag in found if flag)

@@ -30,15 +30,17 @@ class Look:
 def look(image: Array, mask_HW: Array, before: Array | None = None) -> Look:
     """Brightness, sharpness and repetition of a frame, uint8 (H, W) or (H, W, 3).
 
-    Without tissue in the mask (bool) the whole picture is taken.
+    Without tissue in the mask (bool) the first two are NaN.
     Source of sharpness: Pech-Pacheco et al., ICPR 3:314 (2000), variance of the Laplacian.
     """
     grey = image if image.ndim == 2 else cv2.cvtColor(image, cv2.COLOR_RGB2GRAY)
-    inside = mask_HW.view(np.uint8) if mask_HW.any() else None
+    inside = mask_HW.view(np.uint8)
     bright = float(cv2.mean(grey, mask=inside)[0])
     _, spread = cv2.meanStdDev(cv2.Laplacian(grey, cv2.CV_16S), mask=inside)
     same = before is not None and np.array_equal(image, before)
     sharp = float(spread[0, 0]) / max(bright, 1.0)
+    if not mask_HW.any():
+        bright = sharp = math.nan
     return Look(bright, sharp, same, unchanged(image, mask_HW, before), blockiness(grey, mask_HW))
 
 

@@ -314,4 +314,6 @@ def _of_frames(code: str, hit_T: Array, doubt: str, worst: Severity = "error") -
 
 
 def _running_median(values_T: Array) -> Array:
-    return np.asarray(ndimage.median_filter(values_T, SLOW_FRAMES, mode="nearest"))
+    known, frames = np.isfinite(values_T), np.arange(len(values_T))
+    level = np.interp(frames, frames[known], values_T[known]) if known.any() else values_T
+    return np.asarray(ndimage.median_filter(level, SLOW_FRAMES, mode="nearest"))
