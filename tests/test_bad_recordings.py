@@ -130,7 +130,7 @@ def test_tissue_at_the_edge_is_refused_its_length_and_keeps_its_beats(film: Film
     found = film(*beating(phases(160), np.full(160, 24.0)))
     assert (found.code, found.verdict(), found.is_whole()) == (0, "beating", True)
     assert "8 contractions at the times in beats.csv" in found.holds
-    assert "Sizes that leave the picture" in found.fails
+    assert "Sizes of the whole tissue" in found.fails
     assert "160 of 160 frames" in found.fails
     assert {row["major_axis_px"] for row in found.rows("frames.csv")} == {""}
 
@@ -170,7 +170,7 @@ def test_tissue_that_drifts_out_of_the_picture(film: Films) -> None:
     assert (found.code, found.is_whole()) == (0, True)
     assert found.verdict() != "beating"
     assert "no tissue is found in them" in found.fails
-    assert "the tissue touches its edge" in found.fails
+    assert "it touches the edge of the picture" in found.fails
 
 
 def test_five_frames_a_second(film: Films) -> None:

@@ -153,7 +153,7 @@ def parameter_rows(numbers: dict[str, Number], clock: Clock) -> Iterator[dict[st
         told["sd_masks"] = math.nan
         order = ("median", "mean", "sd", "low95", "high95", "sd_masks", "bias", "resolution")
         row = {"parameter": clock.tell(name, 0.0)[0], "n": number.n}
-        yield {**row, **{part: told[part] for part in order}, "how": how(name)}
+        yield {**row, **{part: told[part] for part in order}, "how": how(name, clock.is_known)}
 
 
 def with_doubt(

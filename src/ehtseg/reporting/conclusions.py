@@ -66,7 +66,7 @@ def _can(
     else:
         yield "The tables of frames hold what was seen of each; nothing follows for the tissue."
     if finding.verdict == "beating":
-        unit = "in um" if um_per_px else "in px and in per cent"
+        unit = "in µm" if um_per_px else "in px and in per cent"
         kind = "with their spread" if number >= FEWEST_BEATS else "as single values"
         yield f"Intervals, amplitude ({unit}) and durations of the beats, {kind}."
     if finding.verdict == "beating" and not clock.is_known:
@@ -94,7 +94,7 @@ def _not_of_units(traces: Traces, clock: Clock) -> Iterator[str]:
             "then times are in frames, and frames are taken as evenly spaced."
         )
     if traces.um_per_px is None:
-        yield "Lengths in um and areas in mm²: the pixel size is unknown; give --um-per-px."
+        yield "Lengths in µm and areas in mm²: the pixel size is unknown; give --um-per-px."
 
 
 def _not_of_shapes(traces: Traces, one_mask: bool) -> Iterator[str]:
@@ -106,11 +106,11 @@ def _not_of_shapes(traces: Traces, one_mask: bool) -> Iterator[str]:
     if empty.any():
         yield f"Anything in {int(empty.sum())} of {len(empty)} frames: no tissue is found in them."
     if any(cut) and np.mean(refused) > MISSED:
-        what = "area and its change; length and shortening by length, or width"
         yield (
-            f"Sizes that leave the picture ({what}): in {sum(cut)} of {len(cut)} frames the tissue "
-            "touches its edge; frames.csv says which, and its area is that of what is seen. Motion "
-            "stands, and so does a length or width that is no empty cell."
+            "Sizes of the whole tissue (area, length, width, and what follows from them): in "
+            f"{sum(cut)} of {len(cut)} frames it touches the edge of the picture, and its area is "
+            "that of what is seen. Motion is measured all the same, and a length or width that "
+            "stands in frames.csv is whole."
         )
 
 

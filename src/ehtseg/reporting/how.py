@@ -4,7 +4,7 @@ from __future__ import annotations
 
 HOW = {  # by the beginning of a column's name; the longest that fits counts
     "rr": "from the 50 % upstroke of the accepted beat before",
-    "beat_rate": "60 s (no frame rate: 1000 frames) / median interval",
+    "beat_rate": "60 s / median interval",
     "amplitude": "peak above the relaxed level before the beat",
     "fs_pct": "shortening / relaxed length",
     "fac_pct": "loss of area / relaxed area",
@@ -22,8 +22,8 @@ HOW = {  # by the beginning of a column's name; the longest that fits counts
     "cd50_fridericia": "cd50 / cube root of the interval in s",
     "cd90_fridericia": "cd90 / cube root of the interval in s",
     "tau": "decay constant of an exponential from 80 to 10 % of the amplitude",
-    "vmax_contraction": "steepest rise, slope of parabolas over 100 ms (no frame rate: 3 frames)",
-    "vmax_relaxation": "steepest fall, slope of parabolas over 100 ms (no frame rate: 3 frames)",
+    "vmax_contraction": "steepest rise, slope of parabolas over 100 ms",
+    "vmax_relaxation": "steepest fall, slope of parabolas over 100 ms",
     "vmax_gap": "steepest rise to steepest fall",
     "force": "half of the posts' shortening above rest x stiffness",
     "sdnn": "standard deviation of the intervals",
@@ -39,14 +39,20 @@ HOW = {  # by the beginning of a column's name; the longest that fits counts
     "alternans_rr": "difference of even and odd intervals / mean interval",
     "capture_ratio": "share of pacing pulses answered by a beat",
 }
+IN_FRAMES = {  # the same where the frame rate is unknown
+    "beat_rate": "1000 frames / median interval",
+    "vmax_contraction": "steepest rise, slope of parabolas over 3 frames",
+    "vmax_relaxation": "steepest fall, slope of parabolas over 3 frames",
+}
 
 
-def how(name: str) -> str:
+def how(name: str, rate_known: bool = True) -> str:
     """The phrase for a column; empty where there is none.
 
     >>> how("cd50_fridericia_ms"), how("cd50_frames"), how("upstroke_frames"), how("n")
     ('cd50 / cube root of the interval in s', 'width at 50 % relaxed (half width)', \
 'frame intervals in the upstroke from 10 to 90 %', '')
     """
-    fitting = [key for key in HOW if name == key or name.startswith(f"{key}_")]
-    return HOW[max(fitting, key=len)] if fitting else ""
+    phrases = HOW if rate_known else HOW | IN_FRAMES
+    fitting = [key for key in phrases if name == key or name.startswith(f"{key}_")]
+    return phrases[max(fitting, key=len)] if fitting else ""
