@@ -25,7 +25,7 @@ def score_cell(scores: Table | None, sign: str = "") -> str:
     if scores is None:
         return NONE
     known, by_seed = interval(scores.values), scores.values.mean(axis=0)
-    shown = f"{known.estimate:{sign}.4f}"
+    shown = f"{known.estimate:{sign}z.4f}"
     if not math.isnan(known.low):
         return f"{shown}\n({known.low:.4f} to {known.high:.4f})"
     if len(by_seed) == 1:
@@ -42,7 +42,7 @@ def epoch_words(found: Found) -> str:
 
 def held_cell(gap: float | None, shown: str = "") -> str:
     """A lead over an opponent, with its sign, and below it what has been shown by it."""
-    told = NONE if gap is None else f"{gap:+.4f}"
+    told = NONE if gap is None else f"{gap:+z.4f}"
     return f"{told}\n{shown}" if shown else told
 
 

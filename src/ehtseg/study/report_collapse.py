@@ -141,7 +141,7 @@ def _line(name: str, found: Signature, tone: Tone = "") -> Line:
     dice, iou, predicted, true = found
     gap = iou - dice / (2 - dice)
     shares = (f"{100 * x:.0f} %" if math.isfinite(x) else NONE for x in (predicted, true))
-    shown = (name, f"{dice:.4f}", f"{iou:.4f}", f"{gap:+.4f}", *shares)
+    shown = (name, f"{dice:.4f}", f"{iou:.4f}", f"{gap:+z.4f}", *shares)
     values = {"what": name, "dice": dice, "iou": iou, "gap": gap}
     values |= {"share_predicted": predicted, "share_true": true}
     return Line(shown, values, tone)

@@ -241,7 +241,7 @@ def _line(found: Found, pair: Pair, each: Contrast, chosen: Contrast | None) -> 
     tested = (each.test, _p(each.p), _p(each.p_holm)) if judged else (NONE,) * 3
     numbers = (_number(each.sd_units), _number(each.sd_seeds), *tested)
     at_chosen = say_gap(chosen) if chosen else NONE
-    shown = (sentence, f"{each.difference.estimate:+.4f}", at_chosen, *numbers)
+    shown = (sentence, f"{each.difference.estimate:+z.4f}", at_chosen, *numbers)
     values = {
         "first": pair[0], "second": pair[1], "difference": each.difference.estimate,
         "low95": each.difference.low, "high95": each.difference.high,

@@ -139,16 +139,16 @@ def _cell(mark: Mark) -> str:
     low, high, brackets = mark.low, mark.high, "()"
     if math.isnan(low):
         if not mark.singles:
-            return f"{mark.estimate:.4f}"
+            return f"{mark.estimate:z.4f}"
         low, high, brackets = min(mark.singles), max(mark.singles), "[]"
-    return f"{mark.estimate:.4f}\n{brackets[0]}{low:.4f} to {high:.4f}{brackets[1]}"
+    return f"{mark.estimate:z.4f}\n{brackets[0]}{low:z.4f} to {high:z.4f}{brackets[1]}"
 
 
 def leakage_in_short(found: Found) -> list[str]:
     """The leakage of each network in a sentence; none for designs that compare no splits."""
     said = []
     for network, rows in groupby(_leak_lines(found), key=lambda line: line.values["network"]):
-        gaps = [f"that of {v['against']} {v['leakage']:+.4f}" for v in (r.values for r in rows)]
+        gaps = [f"that of {v['against']} {v['leakage']:+z.4f}" for v in (r.values for r in rows)]
         said.append(f"{network}: Dice on random frames of the film minus {', '.join(gaps)}.")
     return said
 

@@ -14,22 +14,22 @@ ONE_TRAINING = "One training of a row decides nothing: another one may differ by
 
 
 def say_interval(found: Interval, digits: int = 4) -> str:
-    """An estimate with its interval.
+    """An estimate with its interval; zero has no minus.
 
-    >>> say_interval(Interval(0.91234, 0.9, 0.92, 6, "t"))
-    '0.9123 (0.9000 to 0.9200)'
+    >>> say_interval(Interval(-0.00001, -0.92, 0.91234, 6, "t"))
+    '0.0000 (-0.9200 to 0.9123)'
     """
     if math.isnan(found.low):
-        return f"{found.estimate:.{digits}f} ({found.method}: no interval)"
-    return f"{found.estimate:.{digits}f} ({found.low:.{digits}f} to {found.high:.{digits}f})"
+        return f"{found.estimate:z.{digits}f} ({found.method}: no interval)"
+    return f"{found.estimate:z.{digits}f} ({found.low:z.{digits}f} to {found.high:z.{digits}f})"
 
 
 def say_gap(found: Contrast) -> str:
     """A difference, and its interval where there is one."""
     gap = found.difference
     if math.isnan(gap.low):
-        return f"{gap.estimate:+.4f}"
-    return f"{gap.estimate:+.4f} ({gap.low:.4f} to {gap.high:.4f})"
+        return f"{gap.estimate:+z.4f}"
+    return f"{gap.estimate:+z.4f} ({gap.low:.4f} to {gap.high:.4f})"
 
 
 def conclude(found: Contrast, first: str, second: str, unit: str = "recording") -> str:
@@ -44,15 +44,15 @@ def say_contrast(found: Contrast, first: str, second: str, unit: str = "recordin
     n = _counted(found.units, unit)
     gap = found.difference.estimate
     if found.units < 2:
-        return f"{first} against {second}: {gap:+.4f} in one {unit}, which says nothing of others."
-    seen = f"{gap:+.4f}, 95 % interval {found.difference.low:.4f} to {found.difference.high:.4f}"
+        return f"{first} against {second}: {gap:+z.4f} in one {unit}, which says nothing of others."
+    seen = f"{gap:+z.4f}, 95 % interval {found.difference.low:.4f} to {found.difference.high:.4f}"
     numbers = f"{seen}; {n}, {_p(found)}"
     over = f"{found.difference.low:.4f} to {found.difference.high:.4f} over {n}"
     return {
         "higher": f"{first} is higher than {second} ({numbers}){_trifle(found)}.",
         "lower": f"{first} is lower than {second} ({numbers}){_trifle(found)}.",
         "equal": f"{first} and {second} are equal to within {MARGIN} ({numbers}).",
-        "one training": f"{first} minus {second}: {gap:+.4f} ({over}), one training each.",
+        "one training": f"{first} minus {second}: {gap:+z.4f} ({over}), one training each.",
         "open": f"{first} and {second} are not distinguishable with {n} "
         f"({seen}, {_p(found)}){_needed(found)}.",
     }[verdict(found)]
