@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
@@ -86,19 +86,16 @@ def analyse(
         records = _records(Path(out))
         if records or plate:
             write_batch(records, Path(out), plate)
-    return [_beside_earlier(one, records, Path(out)) for one in results + failed]
+    earlier = {record["source"]["path"]: Path(out) / name for name, record in records}
+    return [_beside_earlier(one, earlier) for one in results + failed]
 
 
-def _beside_earlier(
-    one: AnalyseResult, records: Sequence[tuple[str, dict[str, Any]]], out: Path
-) -> AnalyseResult:
-    """A failure says where results of an earlier run still stand for its recording."""
-    own = [
-        name for name, record in records if record["source"]["path"] == str(absolute(one.source))
-    ]
-    if one.status != "failed" or not own:
+def _beside_earlier(one: AnalyseResult, earlier: Mapping[str, Path]) -> AnalyseResult:
+    """A failure says where results of an earlier run still stand: folders by source."""
+    own = earlier.get(str(absolute(one.source)))
+    if one.status != "failed" or own is None:
         return one
-    told = f"What stands in {out / own[0]} and in summary.csv for it is of an earlier run."
+    told = f"What stands in {own} and in summary.csv for it is of an earlier run."
     return replace(one, reason=f"{one.reason} {told}")
 
 

@@ -27,10 +27,10 @@ def score_cell(scores: Table | None, sign: str = "") -> str:
     known, by_seed = interval(scores.values), scores.values.mean(axis=0)
     shown = f"{known.estimate:{sign}z.4f}"
     if not math.isnan(known.low):
-        return f"{shown}\n({known.low:.4f} to {known.high:.4f})"
+        return f"{shown}\n({known.low:z.4f} to {known.high:z.4f})"
     if len(by_seed) == 1:
         return shown
-    return f"{shown}\n[{by_seed.min():.4f} to {by_seed.max():.4f}]"
+    return f"{shown}\n[{by_seed.min():z.4f} to {by_seed.max():z.4f}]"
 
 
 def epoch_words(found: Found) -> str:

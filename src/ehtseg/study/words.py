@@ -29,7 +29,7 @@ def say_gap(found: Contrast) -> str:
     gap = found.difference
     if math.isnan(gap.low):
         return f"{gap.estimate:+z.4f}"
-    return f"{gap.estimate:+z.4f} ({gap.low:.4f} to {gap.high:.4f})"
+    return f"{gap.estimate:+z.4f} ({_span(found)})"
 
 
 def conclude(found: Contrast, first: str, second: str, unit: str = "recording") -> str:
@@ -45,9 +45,9 @@ def say_contrast(found: Contrast, first: str, second: str, unit: str = "recordin
     gap = found.difference.estimate
     if found.units < 2:
         return f"{first} against {second}: {gap:+z.4f} in one {unit}, which says nothing of others."
-    seen = f"{gap:+z.4f}, 95 % interval {found.difference.low:.4f} to {found.difference.high:.4f}"
+    seen = f"{gap:+z.4f}, 95 % interval {_span(found)}"
     numbers = f"{seen}; {n}, {_p(found)}"
-    over = f"{found.difference.low:.4f} to {found.difference.high:.4f} over {n}"
+    over = f"{_span(found)} over {n}"
     return {
         "higher": f"{first} is higher than {second} ({numbers}){_trifle(found)}.",
         "lower": f"{first} is lower than {second} ({numbers}){_trifle(found)}.",
@@ -130,6 +130,10 @@ def _testable(family: int) -> int:
 
 def _trifle(found: Contrast) -> str:
     return f", by less than {MARGIN}" if found.p_equal < ALPHA else ""
+
+
+def _span(found: Contrast) -> str:
+    return f"{found.difference.low:z.4f} to {found.difference.high:z.4f}"
 
 
 def _p(found: Contrast) -> str:
