@@ -10,14 +10,17 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
 from ehtseg.learning.calibration import (
+    Reliability,
     at_temperature,
     brier,
+    brier_split,
     ece,
     fit_temperature,
     nll,
     nll_of,
     no_pixels,
     reliability,
+    risk,
     scaled,
     tally,
     undecided,
@@ -119,3 +122,48 @@ def test_undecided_share():
     assert undecided(probability) == 3 / 8
     assert undecided(probability, probability > 0.4) == 2 / 4
     assert np.isnan(undecided(probability, probability > 2))
+
+
+def test_parts_of_the_brier_score_add_up_where_bins_are_single_probabilities():
+    generator = np.random.default_rng(5)
+    probability = np.repeat(np.float32([0.05, 0.2, 0.45, 0.8]), 100).reshape(20, 20)
+    truth = generator.random((20, 20)) < 0.7 * probability
+    parts = brier_split(reliability(tally(probability, truth)))
+    whole = parts.reliability - parts.resolution + parts.uncertainty
+    assert whole == pytest.approx(brier(probability, truth), abs=1e-6)
+    assert parts.uncertainty == pytest.approx(truth.mean() * (1 - truth.mean()))
+
+
+def test_calibration_is_mended_by_temperature_and_resolution_is_not_touched():
+    probability, truth = drawn_pair(3.0)
+    counted = tally(probability, truth)
+    before = brier_split(reliability(counted))
+    after = brier_split(reliability(scaled(counted, fit_temperature(counted))))
+    assert after.reliability < 0.02 * before.reliability
+    assert after.resolution == pytest.approx(before.resolution, abs=1e-9)
+
+
+def test_who_tells_nothing_has_no_resolution():
+    truth = np.arange(400).reshape(20, 20) % 4 == 0
+    parts = brier_split(reliability(tally(np.full((20, 20), 0.9, np.float32), truth)))
+    assert (parts.resolution, parts.reliability) == (0, pytest.approx(0.65**2))
+
+
+def test_risk_of_known_bins():
+    diagram = Reliability(
+        *(np.array(each) for each in ([60, 30, 10], [0.01, 0.4, 0.9], [0.05, 0.5, 0.8]))
+    )
+    assert risk(diagram, 0.6) == pytest.approx(0.05)
+    assert risk(diagram, 0.3) == pytest.approx(0.05), "a part of the surest bin"
+    assert risk(diagram, 0.7) == pytest.approx((3 + 2) / 70), "then the bin at 0.9"
+    assert risk(diagram, 1.0) == pytest.approx((3 + 2 + 15) / 100)
+
+
+def test_risk_is_the_error_of_the_surest_pixels():
+    probability, truth = drawn_pair(2.0)
+    sure = np.abs(probability.astype(float) - 0.5)
+    surest = sure >= np.quantile(sure, 0.4)
+    expected = np.mean((probability >= 0.5)[surest] != truth[surest])
+    assert risk(reliability(tally(probability, truth), 100), 0.6) == pytest.approx(
+        expected, rel=0.02
+    )

@@ -189,6 +189,29 @@ def test_certainty_is_tested_by_its_own_scores(tmp_path: Path) -> None:
     assert "First row minus second row in calibration error," in text
 
 
+def test_the_brier_score_is_told_by_its_parts(tmp_path: Path) -> None:
+    """The made bins: right as they are, and predicted p where p**1.5 was seen at T."""
+    with in_style():
+        tables = {
+            t.name: t for t in document_of(seen(pair_of_images(), tmp_path), tmp_path).each(Table)
+        }
+    line = tables["brier_dsb2018_test"].lines[0]
+    p = np.array([0.01, 0.3, 0.99])
+    assert line.values["reliability"] == pytest.approx(0, abs=1e-12)
+    assert line.values["resolution"] == pytest.approx(p.var(), rel=1e-4)
+    assert line.values["uncertainty"] == pytest.approx(p.mean() * (1 - p.mean()), rel=1e-4)
+    mended = np.mean((p - p**1.5) ** 2)
+    assert line.values["reliability_calibrated"] == pytest.approx(mended, rel=1e-4)
+    assert line.values["wrong_surest"] == pytest.approx((0.01 / 3 + 0.01 / 3 + 0.3 * 0.4 / 3) / 0.8)
+    images = Found(dsb2018, read_results(tmp_path / "study")).images(BETTER, IMAGES)
+    errors, pixels = (
+        sum(images[n].sum() for n in names) for names in (("fp", "fn"), ("tp", "fp", "fn", "tn"))
+    )
+    assert line.values["wrong"] == pytest.approx(errors / pixels)
+    area = tables["thresholds_dsb2018_test"].lines[0].values["area"]
+    assert area == pytest.approx(0.95 - np.mean([0.4, 0.2, 0.0, 0.2, 0.4]))
+
+
 def test_what_has_to_be_known_of_data_and_rows_stands_above_the_contrasts(tmp_path: Path) -> None:
     with in_style():
         text = str(document_of(seen(pair_of_images(0.03, 0.01), tmp_path), tmp_path))

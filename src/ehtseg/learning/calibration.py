@@ -62,6 +62,18 @@ class Reliability:
     observed: Array  # share of positives
 
 
+@dataclass(frozen=True, slots=True)
+class BrierSplit:
+    """What the Brier score of binned probabilities is made of.
+
+    It equals reliability - resolution + uncertainty.
+    """
+
+    reliability: float  # mean squared gap of predicted and observed: what calibration can mend
+    resolution: float  # how far bins differ from the overall share: what no calibration adds
+    uncertainty: float  # share of tissue times share of background: the frames, not the network
+
+
 def tally(probability: Array, truth: Array) -> Tally:
     """Group the pixels of one image by their predicted logit."""
     p = probability.ravel().astype(np.float64)
@@ -109,6 +121,38 @@ def ece(counted: Tally, bins: int = 15) -> float:
     diagram = reliability(counted, bins)
     gaps = np.abs(diagram.observed - diagram.predicted)
     return float(np.average(gaps, weights=diagram.pixels))
+
+
+def brier_split(diagram: Reliability) -> BrierSplit:
+    """The three parts of the Brier score of binned probabilities.
+
+    Every pixel counts with the mean probability of its bin: what differs within a bin is left out,
+    so that the score of the pixels themselves is a little lower or higher.
+    Source: Murphy 1973, J. Appl. Meteorol. 12, 595-600.
+    """
+    weight = diagram.pixels / diagram.pixels.sum()
+    overall = float(weight @ diagram.observed)
+    return BrierSplit(
+        float(weight @ np.square(diagram.predicted - diagram.observed)),
+        float(weight @ np.square(diagram.observed - overall)),
+        overall * (1 - overall),
+    )
+
+
+def risk(diagram: Reliability, coverage: float) -> float:
+    """Share of wrong pixels, cut at 0.5, among the share `coverage` (0 to 1] of surest pixels.
+
+    A pixel is as sure as its bin is far from 0.5, and as often wrong; errors are spread evenly
+    over a bin of which a part is taken. The bin in which 0.5 lies holds pixels of either side,
+    whose errors its means cannot tell: choose a coverage that leaves it out.
+    Source: El-Yaniv and Wiener 2010, JMLR 11, 1605-1641 (risk-coverage trade-off).
+    """
+    wrong = np.where(diagram.predicted < 0.5, diagram.observed, 1 - diagram.observed)
+    order = np.argsort(-np.abs(diagram.predicted - 0.5), kind="stable")
+    pixels = diagram.pixels[order].cumsum() / diagram.pixels.sum()
+    errors = (diagram.pixels * wrong)[order].cumsum() / diagram.pixels.sum()
+    at = np.interp(coverage, np.concatenate([[0], pixels]), np.concatenate([[0], errors]))
+    return float(at / coverage)
 
 
 def is_one_class(counted: Tally) -> bool:

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from ehtseg.learning.calibration import Reliability, brier_split, risk
 from ehtseg.records import Array
 from ehtseg.reporting.document import Block, Line, Picture, Section, table
 from ehtseg.reporting.study_figures import Curve, reliability_panels, threshold_panels
@@ -29,6 +30,7 @@ CERTAINTY = {
     "ECE, T": "ece_calibrated",
     "NLL, T": "nll_calibrated",
 }
+SUREST = 0.8  # share of pixels; leaves out the bins (of 15) about 0.5
 WARNING = (
     "A threshold or a share of undecided pixels means nothing across losses: focal loss pulls "
     "probabilities towards 0.5 even where a pixel is as good as certain. Compare rows of one loss."
@@ -83,16 +85,16 @@ def _threshold_blocks(found: Found, rows: Sequence[str], place: str) -> list[Blo
     flats = {row: [plateau(run.x, run.y) for run in runs] for row, runs in curves.items()}
     chosen = {row: found.runs(row)["threshold"].tolist() for row in curves}
     spans = {row: [(flat.low, flat.high) for flat in each] for row, each in flats.items()}
-    lines = [_threshold_line(found, row, place, flat) for row, flat in flats.items()]
+    lines = [_threshold_line(found, row, place, flat, curves[row]) for row, flat in flats.items()]
     columns = (
-        "row", "best Dice", "at", "plateau", "width", "chosen", "Dice, chosen", "Dice at 0.4",
-        "Dice at 0.5", "Dice at 0.9", "IoU at 0.4", "IoU at 0.5", "IoU at 0.9",
+        "row", "best Dice", "at", "plateau", "width", "area", "chosen", "Dice, chosen",
+        "Dice at 0.4", "Dice at 0.5", "Dice at 0.9", "IoU at 0.4", "IoU at 0.5", "IoU at 0.9",
     )  # fmt: skip
     note = (
         f"Plateau: thresholds around the best one at which Dice lies within {PLATEAU} of it. Best "
-        "Dice and width: training by training, then averaged; thresholds: lowest and highest of "
-        "the trainings. Chosen: on the validation frames of each. The best threshold of a place is "
-        "known only afterwards."
+        "Dice, width and area (mean Dice over thresholds from 0.01 to 0.99): training by training, "
+        "then averaged; thresholds: lowest and highest of the trainings. Chosen: on the validation "
+        "frames of each. The best threshold of a place is known only afterwards."
     )
     figure = threshold_panels(curves, spans, chosen)
     title = f"Dice against threshold, {place}"
@@ -130,7 +132,44 @@ def _calibration_blocks(found: Found, rows: Sequence[str], place: str) -> list[B
         picture = Picture(f"reliability_{slug(place)}", title, reliability_panels(curves), below)
         blocks.append(picture)
     title = f"Certainty and calibration: {place}"
-    return [*blocks, *table(f"certainty_{slug(place)}", title, columns, lines, note)]
+    certainty = table(f"certainty_{slug(place)}", title, columns, lines, note)
+    return [*blocks, *certainty, *_parts_blocks(found, list(curves), place)]
+
+
+def _parts_blocks(found: Found, rows: Sequence[str], place: str) -> list[Block]:
+    columns = (
+        "row", "reliability", "resolution", "uncertainty", "reliability, T", "wrong",
+        "wrong, surest 80 %",
+    )  # fmt: skip
+    note = (
+        "Of all pixels of the place, in 15 bins. Brier = reliability - resolution + uncertainty, "
+        "but for what differs within a bin. Reliability, the squared gap of predicted and observed "
+        "(less is better), is what a calibration can mend, and T does; resolution (more is better) "
+        "is what the network tells of a pixel whatever its scale; uncertainty is of the frames. "
+        "Wrong: share of pixels on the wrong side of 0.5, of all and of the 80 % farthest from it: "
+        "what stays wrong once the others have been looked at by eye."
+    )
+    lines = [_parts_line(found, row, place) for row in rows]
+    title = f"Parts of the Brier score: {place}"
+    return [*table(f"brier_{slug(place)}", title, columns, lines, note)]
+
+
+def _parts_line(found: Found, row: str, place: str) -> Line:
+    images = found.images(row, place)
+    wrong = images["fp"].sum() + images["fn"].sum()
+    plain = [each for each in _reliabilities(found, row, place) if each[0] == 1]
+    tempered = [each for each in _reliabilities(found, row, place) if each[0] != 1]
+    splits = [brier_split(diagram) for _, diagram in plain]
+    surest = [risk(diagram, SUREST) for _, diagram in plain]
+    means = {
+        name: _mean([getattr(split, name) for split in splits])
+        for name in ("reliability", "resolution", "uncertainty")
+    }
+    means["reliability_calibrated"] = _mean([brier_split(each).reliability for _, each in tempered])
+    means["wrong"] = float(wrong / (wrong + images["tp"].sum() + images["tn"].sum()))
+    means["wrong_surest"] = _mean(surest)
+    shown = (row, *(_shown(each) for each in means.values()))
+    return Line(shown, {"row": row, **means}, "apart" if row.endswith(STAND_IN) else "")
 
 
 def _threshold_curves(found: Found, row: str, place: str) -> list[Curve]:
@@ -140,18 +179,27 @@ def _threshold_curves(found: Found, row: str, place: str) -> list[Curve]:
 
 
 def _diagrams(found: Found, row: str, place: str) -> list[Curve]:
+    return [
+        Curve(*_sorted(each.predicted, each.observed), weak=temperature != 1)
+        for temperature, each in _reliabilities(found, row, place)
+    ]
+
+
+def _reliabilities(found: Found, row: str, place: str) -> list[tuple[float, Reliability]]:
     bins = select(found.results.reliability, row=row, place=place)
-    curves = []
+    diagrams = []
     for seed in np.unique(found.runs(row)["seed"]):
         of_run = select(bins, seed=seed)
         for temperature in np.unique(of_run["temperature"]):
             one = select(of_run, temperature=temperature)
-            curve = Curve(*_sorted(one["predicted"], one["observed"]), weak=temperature != 1)
-            curves.append(curve)
-    return curves
+            diagram = Reliability(one["pixels"], one["predicted"], one["observed"])
+            diagrams.append((float(temperature), diagram))
+    return diagrams
 
 
-def _threshold_line(found: Found, row: str, place: str, flats: Sequence[Plateau]) -> Line:
+def _threshold_line(
+    found: Found, row: str, place: str, flats: Sequence[Plateau], curves: Sequence[Curve]
+) -> Line:
     scores = {
         "Dice, chosen": "dice_at_chosen", "Dice at 0.4": "dice_at_0.4", "Dice at 0.5": "dice",
         "Dice at 0.9": "dice_at_0.9", "IoU at 0.4": "iou_at_0.4", "IoU at 0.5": "iou",
@@ -160,12 +208,14 @@ def _threshold_line(found: Found, row: str, place: str, flats: Sequence[Plateau]
     tables = {name: found.table(row, place, score) for name, score in scores.items()}
     chosen = found.runs(row)["threshold"]
     best, width = (float(np.mean([getattr(f, name) for f in flats])) for name in ("best", "width"))
+    area = _mean([float(curve.y.mean()) for curve in curves])
     at, ends = np.array([f.at for f in flats]), np.array([(f.low, f.high) for f in flats])
     shown = (
-        row, f"{best:.4f}", _span(at), _span(ends), f"{width:.2f}", _span(chosen),
+        row, f"{best:.4f}", _span(at), _span(ends), f"{width:.2f}", f"{area:.4f}",
+        _span(chosen),
         *(_shown(mean_of(each)) for each in tables.values()),
     )  # fmt: skip
-    values = {"row": row, "best_dice": best, "plateau_width": width}
+    values = {"row": row, "best_dice": best, "plateau_width": width, "area": area}
     for name, where in (("best_threshold", at), ("plateau", ends)):
         values |= {f"{name}_lowest": float(where.min()), f"{name}_highest": float(where.max())}
     for name, each in tables.items():
@@ -195,6 +245,10 @@ def _span(values: Array) -> str:
         return NONE
     low, high = (f"{bound:.2f}" for bound in (known.min(), known.max()))
     return low if low == high else f"{low} to {high}"
+
+
+def _mean(values: Sequence[float]) -> float:
+    return float(np.mean(values)) if values else math.nan
 
 
 def _shown(x: float) -> str:
