@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import tifffile
+from PIL import Image
 
 from ehtseg.jobs.analyse import analyse
 from ehtseg.reading.mask_stream import open_masks, paired
@@ -46,6 +47,33 @@ def test_another_number_of_masks_is_refused_before_the_first_frame(
     film, place = recording(tmp_path, 9, masks)
     with pytest.raises(UserError, match=rf"9 frames.*{masks} masks.*one mask alone"):
         paired(open_video(film), open_masks(place))
+
+
+def folders(folder: Path, frames: range, masks: range, name: str = "f_{}.png") -> tuple[Path, Path]:
+    """Numbered frames f_0.png, f_1.png ... and masks whose numbers stand in their tissue."""
+    images, painted = folder / "film", folder / "painted"
+    images.mkdir(parents=True)
+    painted.mkdir()
+    for n, image in zip(frames, numbered(len(frames)), strict=True):
+        Image.fromarray(image).save(images / f"f_{n}.png")
+    for n in masks:
+        tall = np.arange(48)[:, None] <= np.full(64, n)
+        Image.fromarray((255 * tall).astype(np.uint8)).save(painted / name.format(n))
+    return images, painted
+
+
+@pytest.mark.parametrize("masks", [range(1, 13), range(3, 15)])
+def test_masks_of_shifted_names_are_not_paired_by_order(tmp_path: Path, masks: range) -> None:
+    film, place = folders(tmp_path, range(12), masks)
+    with pytest.raises(UserError, match=r"of the same names, but no mask of f_0.*frame of f_12"):
+        paired(open_video(film), open_masks(place))
+
+
+@pytest.mark.parametrize("name", ["f_{}.png", "mask-{:03d}.tif"])
+def test_the_same_names_or_others_throughout_are_paired(tmp_path: Path, name: str) -> None:
+    film, place = folders(tmp_path, range(12), range(12), name)
+    pairs = list(paired(open_video(film), open_masks(place)))
+    assert [int(mask.any(1).sum()) for _, mask in pairs] == list(range(1, 13))
 
 
 def test_what_an_index_promises_does_not_count(tmp_path: Path) -> None:

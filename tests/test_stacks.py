@@ -316,6 +316,51 @@ def test_deep_and_coloured_images_of_a_folder(tmp_path: Path) -> None:
     np.testing.assert_array_equal(second, rgb)
 
 
+@pytest.mark.parametrize("space", ["separated", "cielab"])
+def test_colours_that_are_not_rgb_are_refused(tmp_path: Path, space: str) -> None:
+    """Of CMYK cyan, magenta and yellow were read as red, green and blue: the picture inverted."""
+    for name, frames in (("stack", 5), ("frames/0", 1)):
+        path = tmp_path / f"{name}.tif"
+        path.parent.mkdir(exist_ok=True)
+        samples = 4 if space == "separated" else 3
+        values = np.full((frames, 40, 50, samples), 90, np.uint8)
+        tifffile.imwrite(path, values, photometric=space, planarconfig="contig")
+        with pytest.raises(UserError, match=r"RGB.*(CMYK|CIELAB) colours in .*RGB or grey"):
+            open_video(path if frames > 1 else path.parent)
+
+
+def named(folder: Path, names: list[str]) -> list[int]:
+    """The order in which frames of these names are read, by their place in the list."""
+    for k, name in enumerate(names):
+        Image.fromarray(np.full((40, 50), k, np.uint8)).save(folder / f"{name}.png")
+    return [int(frame.image[0, 0]) for frame in open_video(folder).frames()]
+
+
+@pytest.mark.parametrize(
+    "names",
+    [[f"t_{k / s:g}s" for k in range(20)] for s in (4, 10)]
+    + [["0.05", "0.3", "0.45", "0.9", "1", "1.15", "1.2"]],
+)
+def test_decimals_of_several_lengths_are_refused(tmp_path: Path, names: list[str]) -> None:
+    with pytest.raises(UserError, match=r"names tell their order.*digits after the point"):
+        named(tmp_path, names)
+
+
+@pytest.mark.parametrize(
+    "names",
+    [
+        [f"t_{k / 4:.2f}s" for k in range(20)],
+        [f"t_{k / 10:.1f}s" for k in range(30)],
+        [f"film1.{k}" for k in range(1, 31)],
+        [f"pos{p}.{k}" for p in (1, 2) for k in range(1, 13)],
+        [f"2026.11.{k}" for k in (1, 9, 10, 25)],
+        [f"a{k}" for k in (1, 2, 11)],
+    ],
+)
+def test_names_of_a_clear_order_are_read_in_it(tmp_path: Path, names: list[str]) -> None:
+    assert named(tmp_path, names) == list(range(len(names)))
+
+
 def test_a_folder_of_unlike_images_is_refused_by_file_name(tmp_path: Path) -> None:
     mixed = write_folder(tmp_path / "size", [*numbered(10), STACK[0, :20]])
     with pytest.raises(UserError, match=r"64 x 20 px in .*f10\.png"):

@@ -37,11 +37,12 @@ class Sidecar:
 def open_folder(folder: Path) -> Raw:
     """The images of a folder, or of its `images/`, in natural order of their names.
 
-    Raises: UserError for no images, for images in both places or twice of one name, and for a
-    meta.json that cannot be understood.
+    Raises: UserError for no images, for images in both places or twice of one name, for names
+    whose order is unclear, and for a meta.json that cannot be understood.
     """
     files = image_files(folder)
     _check_once(folder, files)
+    _check_order(folder, files)
     if not files:
         raise UserError(
             f"images (PNG, TIFF, JPEG, BMP) in {folder} or in {folder / 'images'}",
@@ -84,6 +85,29 @@ def _check_once(folder: Path, files: list[Path]) -> None:
             f"one image of each name in {folder}",
             f"the same name with two suffixes: {some(twice)}",
             "Move the second ones elsewhere.",
+        )
+
+
+def _check_order(folder: Path, files: list[Path]) -> None:
+    """Raises: UserError for decimals of several lengths: is 0.25 after 0.5, as 25 is after 5?
+
+    Where the digits after the point count through, as in 1.9, 1.10, they are numbers of frames.
+    """
+    found = [re.fullmatch(r"(\D*)(\d+)(?:\.(\d+))?(\D*)", path.stem) for path in files]
+    parts = [match.groups("") for match in found if match]
+    if len(parts) < len(files) or len({(before, after) for before, *_, after in parts}) > 1:
+        return
+    decimals = [float(f"{whole}.{digits or 0}") for _, whole, digits, _ in parts]
+    counts = [int(digits or 0) for _, _, digits, _ in parts]
+    wrong = [k for k, (one, two) in enumerate(pairwise(decimals)) if two < one]
+    through = sum(two - one == 1 for one, two in pairwise(counts))
+    counting = 2 * through > len(files) and all(digits for *_, digits, _ in parts)
+    if wrong and len(set(decimals)) == len(decimals) and not counting:
+        raise UserError(
+            f"images in {folder} whose names tell their order",
+            f"{files[wrong[0]].name} and {files[wrong[0] + 1].name}: by its decimals the second "
+            "comes first, by its digits the first",
+            "Write all numbers with as many digits after the point (0.50, 0.25).",
         )
 
 

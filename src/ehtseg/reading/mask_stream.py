@@ -16,6 +16,7 @@ import numpy as np
 from ehtseg.reading.containers import FORMATS, open_container
 from ehtseg.reading.folders import image_files, open_folder, with_suffix
 from ehtseg.reading.masks import explain_values
+from ehtseg.reading.pairs import some, stem_of
 from ehtseg.reading.pixels import IMAGE_SUFFIXES, TIFF_SUFFIXES, read_pixels
 from ehtseg.reading.raw import EarlyEndError, Raw, allowed
 from ehtseg.reading.stacks import open_stack
@@ -149,8 +150,9 @@ def masks_of(source: Path, place: Path, alone: bool = True, name: str = "") -> P
 def paired(video: Video, masks: MaskStream) -> Iterator[tuple[Frame, Array]]:
     """Every frame with its mask: as many masks as frames, or one mask for all of them.
 
-    Raises: UserError where their sizes or numbers differ, too many masks included: nobody knows
-    which belong together. Told at once, or, where an index promised as many, after the last frame.
+    Raises: UserError where their sizes or numbers differ, too many masks included, or where images
+    and masks share some of their names but not all: nobody knows which belong together. Told at
+    once, or, where an index promised as many, after the last frame.
     """
     if (masks.height, masks.width) != (video.height, video.width):
         raise UserError(
@@ -163,7 +165,27 @@ def paired(video: Video, masks: MaskStream) -> Iterator[tuple[Frame, Array]]:
             pass
         if video.n_frames != masks.n_masks:
             raise _unequal(video, masks, video.n_frames or 0, masks.n_masks)
+    if not masks.is_single and video.path.is_dir() and masks.path.is_dir():
+        _check_names(video.path, masks.path)
     return _pairs(video, masks)
+
+
+def _check_names(frames: Path, masks: Path) -> None:
+    """Raises: UserError where some names are the same and others are not: paired by order, 2.png
+    would get the mask of 3.png. Names that have nothing in common are paired by order."""
+    images, painted = ([stem_of(p.name) for p in image_files(each)] for each in (frames, masks))
+    alone, spare = (
+        [name for name in these if name not in those]
+        for these, those in ((images, set(painted)), (painted, set(images)))
+    )
+    if alone and len(alone) < len(images):
+        raise UserError(
+            f"masks in {masks} under the names of the frames in {frames}",
+            f"{len(images) - len(alone)} of the same names, but no mask of {some(alone)}, and no "
+            f"frame of {some(spare)}",
+            "Give every mask the name of its frame. (Masks of which none is named as a frame are "
+            "paired in the order of their names.)",
+        )
 
 
 def _pairs(video: Video, masks: MaskStream) -> Iterator[tuple[Frame, Array]]:

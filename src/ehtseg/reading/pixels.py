@@ -29,6 +29,7 @@ _TURNS = {
     2: (False, 1, -1), 3: (False, -1, -1), 4: (False, -1, 1),
     5: (True, 1, 1), 6: (True, 1, -1), 7: (True, -1, -1), 8: (True, -1, 1),
 }  # fmt: skip
+_NOT_RGB = {5: "CMYK", 8: "CIELAB", 9: "ICCLAB", 10: "ITULAB", 32845: "LogLuv"}  # photometric
 _STORED_AS_READ = frozenset({"1", "L", "RGB", "RGBA", "I", "F", "I;16", "I;16B", "I;16L"})
 
 
@@ -70,6 +71,17 @@ def to_uint8(values: Array, scaling: Scaling) -> Array:
 def without_alpha(values: Array) -> Array:
     """Grey (H, W) as it is, colours as (H, W, 3)."""
     return values[..., :3] if values.ndim == 3 else values
+
+
+def check_colours(path: Path, file: tifffile.TiffFile) -> None:
+    """Raises: UserError for the colours of a printer (CMYK) and others that are not RGB."""
+    page = file.pages.first
+    if page.photometric in _NOT_RGB and page.samplesperpixel > 1:
+        raise UserError(
+            "grey or RGB images",
+            f"{_NOT_RGB[page.photometric]} colours in {path}",
+            "Save it as RGB or grey (in Fiji: Image › Type), best from the microscope's own file.",
+        )
 
 
 def shown_inverted(path: Path) -> bool:
@@ -140,6 +152,7 @@ def _colour_table(picture: Image.Image) -> Array:
 
 def _one_plane(path: Path) -> Array:
     with tifffile.TiffFile(path) as file:
+        check_colours(path, file)
         series, pages = file.series[0], file.pages
         is_alone = len(pages) == 1 and not series.is_truncated  # whatever stack it came out of
         axes = pages.first.axes if is_alone else series.axes

@@ -22,7 +22,7 @@ from ehtseg.reading.calibration import (
     told_ratio,
     unit_factor,
 )
-from ehtseg.reading.pixels import DAMAGED
+from ehtseg.reading.pixels import DAMAGED, check_colours
 from ehtseg.reading.raw import EarlyEndError, Raw, RawFrame, check_depth, check_size
 from ehtseg.records import Array, UserError
 
@@ -38,6 +38,7 @@ def open_stack(path: Path) -> Raw:
     Raises: UserError for a file that is no TIFF, has two frame axes, or several image series.
     """
     with _opened(path) as (file, warnings):
+        check_colours(path, file)
         series = _checked_series(path, file)
         n_frames = _n_frames(file)
         first = _first(path, file)
@@ -298,8 +299,7 @@ def _from_tags(file: TiffFile) -> _Said:
 
 def _axis_note(series: TiffPageSeries) -> tuple[str, ...]:
     for axis, n in zip(series.axes, series.shape, strict=True):
-        if n > 1 and axis in "ZC":
-            name = {"Z": "slices", "C": "channels"}[axis]
+        if n > 1 and (name := {"Z": "slices", "C": "channels"}.get(axis)):
             return (f"The file calls its {n} frames {name} ({axis}); they are read as time.",)
     return ()
 
