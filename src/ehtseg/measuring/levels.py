@@ -14,6 +14,7 @@ from ehtseg.records import Array
 LIGHT_S = 0.03  # window of the lightest smoothing: none below 170 frames/s
 OUTLIER, FEWEST_FOR_OUTLIERS = 5.0, 6  # medians off the line; frames below which all count
 GAP_S = 1.0  # without a frame
+BRIDGE_S = 60.0  # more than the longest window that looks across a pause
 BLOCK_S = 10.0  # a slow line is drawn through medians of blocks of this length
 BLOCK_FRAMES = 10  # at least so many a block, or the line would be the trace itself
 SAMPLE_FRAMES = 2000
@@ -27,10 +28,17 @@ def frame_interval_s(time_s: Array) -> float:
 
 
 def even(time_s: Array, x: Array) -> tuple[Array, Array]:
-    """The trace on an even grid of the median frame interval; dropped frames are bridged."""
-    step_s = frame_interval_s(time_s)
-    grid_s = time_s[0] + step_s * np.arange(round(np.ptp(time_s) / step_s) + 1)
-    return grid_s, np.interp(grid_s, time_s, x)
+    """The trace on an even grid of the median frame interval; dropped frames are bridged.
+
+    A pause, however long, has the points of at most `BRIDGE_S`, set wider apart: clips of one
+    tissue may lie days from each other.
+    """
+    step_s, steps_s = frame_interval_s(time_s), np.diff(time_s)
+    paused = bool((steps_s > BRIDGE_S).any())
+    shut_s = np.cumsum([time_s[0], *np.minimum(steps_s, BRIDGE_S)]) if paused else time_s
+    grid_s = shut_s[0] + step_s * np.arange(round(np.ptp(shut_s) / step_s) + 1)
+    values = np.interp(grid_s, shut_s, x)
+    return np.interp(grid_s, shut_s, time_s) if paused else grid_s, values
 
 
 def smoothed(time_s: Array, x: Array, window_s: float = LIGHT_S, order: int = 0) -> Array:
