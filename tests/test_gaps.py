@@ -10,6 +10,7 @@ from ehtseg.measuring.beat import Beat
 from ehtseg.measuring.beats import find_beats
 from ehtseg.measuring.events import Event, effects
 from ehtseg.measuring.kinetics import table_of_beats
+from ehtseg.measuring.levels import even
 from ehtseg.measuring.summary import summary
 from ehtseg.measuring.verdict import without_beats
 from ehtseg.measuring.windows import seen_share, sliding_windows
@@ -58,12 +59,48 @@ def test_the_table_of_beats_has_no_interval_across_a_gap() -> None:
 def test_a_window_in_a_gap_is_no_arrest() -> None:
     frames_s = with_gap(60.0, 60.0, 60.0)
     t50_s = np.concatenate([np.arange(0.5, 60), np.arange(120.5, 180)])
-    table = sliding_windows(t50_s, {}, (0.0, 180.0), frames_s=frames_s)
+    table = sliding_windows(t50_s, {}, (0.0, 179.95), frames_s=frames_s)
     rate = dict(zip(table["start_s"], table["beat_rate_bpm"], strict=True))
     assert rate[20.0] == rate[130.0] == pytest.approx(60)
-    assert np.isnan(rate[80.0])
+    assert table["start_s"].tolist() == [0, 10, 20, 120, 130, 140], "none in the gap"
+    assert np.isfinite(table["beat_rate_bpm"]).all()
     arrested = sliding_windows(t50_s, {}, (0.0, 180.0), frames_s=np.arange(0, 180, 0.05))
     assert arrested["beat_rate_bpm"][8] == 0, "frames without a beat are an arrest"
+
+
+def test_a_window_that_is_mostly_a_short_gap_has_no_rate() -> None:
+    frames_s = with_gap(60.0, 20.0, 60.0)
+    t50_s = np.concatenate([np.arange(0.5, 60), np.arange(80.5, 140)])
+    table = sliding_windows(t50_s, {}, (0.0, 140.0), frames_s=frames_s)
+    rate = dict(zip(table["start_s"], table["beat_rate_bpm"], strict=True))
+    assert np.isnan(rate[50.0]), "20 of its 30 s were not filmed"
+    assert rate[30.0] == rate[80.0] == pytest.approx(60)
+
+
+def test_short_clips_hours_apart_have_a_window_each() -> None:
+    """On one grid of 30 s a clip of 12 s filled less than half of each window: no rate at all."""
+    frames_s = np.concatenate([3600.0 * k + np.arange(0, 12, 0.05) for k in range(24)])
+    t50_s = np.concatenate([3600.0 * k + np.arange(0.5, 12, 1 + k / 24) for k in range(24)])
+    table = sliding_windows(t50_s, {}, (0.0, float(frames_s[-1])), frames_s=frames_s)
+    assert table["start_s"] == pytest.approx(3600.0 * np.arange(24))
+    assert table["end_s"] - table["start_s"] == pytest.approx(11.95)
+    assert table["beat_rate_bpm"] == pytest.approx(60 / (1 + np.arange(24) / 24))
+
+
+@pytest.mark.parametrize("pause_s", [600.0, 86_400.0, 30 * 86_400.0])
+def test_a_pause_costs_the_same_however_long_it_is(pause_s: float) -> None:
+    """A month on a grid of 20 points a second would be 400 MB for one trace."""
+    frames_s = with_gap(30.0, pause_s, 30.0)
+    x = 10 + np.maximum(0, np.sin(2 * np.pi * 1.1 * frames_s)) ** 4
+    grid_s, values = even(frames_s, x)
+    assert len(grid_s) == len(values) == 2 * 600 + 60 * 20 - 1
+    assert (grid_s[0], grid_s[-1]) == pytest.approx((frames_s[0], frames_s[-1]))
+    assert (np.diff(grid_s) > 0).all()
+    filmed = np.r_[0:600, -600:0]
+    np.testing.assert_allclose(grid_s[filmed], frames_s, rtol=0, atol=1e-6)
+    np.testing.assert_allclose(values[filmed], x, rtol=0, atol=1e-6)
+    period_s, strength = rhythm.periodicity(frames_s, x)
+    assert (period_s, strength > 0.9) == (pytest.approx(1 / 1.1, abs=0.03), True)
 
 
 def test_an_effect_reached_in_a_gap_has_no_time() -> None:

@@ -73,12 +73,12 @@ def sliding_windows(
     each the median over the beats of a window, NaN left out, under its own name; `span_s` start
     and end of the recording. A window holds the beats with start_s <= t50_s < end_s, and the
     intervals that end in it. An arrest is a window with 0 beats and rate 0; of a window of which
-    less than half was seen (`frames_s`, the times of the frames) no rate is known.
+    less than half was seen (`frames_s`, the times of the frames) no rate is known. None lies in a
+    pause longer than a window: they begin anew after it, with a short one for a short clip.
     """
     t50_s = np.asarray(t50_s, float)
     rr_s = np.append(np.nan, intervals_s(t50_s, frames_s)) if len(t50_s) else t50_s
-    start_s = window_starts_s(*span_s, width_s, step_s)
-    end_s = np.minimum(start_s + width_s, max(span_s))
+    start_s, end_s = _places(_clips_s(span_s, frames_s, width_s), width_s, step_s)
     rows: list[dict[str, float]] = []
     for first, stop in zip(*np.searchsorted(t50_s, [start_s, end_s]), strict=True):
         inside = rr_s[first:stop]
@@ -92,6 +92,19 @@ def sliding_windows(
         rows.append({**beats, **medians, **irregularity(inside)})
     table = {name: np.array([row[name] for row in rows]) for name in rows[0]}
     return {"start_s": start_s, "end_s": end_s, **table}
+
+
+def _clips_s(span_s: tuple[float, float], frames_s: Array | None, width_s: float) -> Array:
+    """Start and end of what lies between pauses longer than a window, (C, 2), s."""
+    pauses_s = gaps_s(frames_s, width_s) if frames_s is not None else np.zeros((0, 2))
+    return np.concatenate([span_s[:1], pauses_s.ravel(), span_s[1:]]).reshape(-1, 2)
+
+
+def _places(clips_s: Array, width_s: float, step_s: float) -> tuple[Array, Array]:
+    """Start and end of every window, s: (W,) each."""
+    starts_s = [window_starts_s(start, end, width_s, step_s) for start, end in clips_s]
+    ends_s = [np.minimum(s + width_s, c) for s, c in zip(starts_s, clips_s[:, 1], strict=True)]
+    return np.concatenate(starts_s), np.concatenate(ends_s)
 
 
 def _median(values: Array) -> float:

@@ -13,7 +13,7 @@ from datetime import timedelta
 from pathlib import Path
 from typing import TypeVar
 
-from ehtseg.reading.stamps import Stamp, stamp_of
+from ehtseg.reading.stamps import Stamp, in_words, stamp_of
 from ehtseg.reading.video import Video, open_alike
 from ehtseg.records import Frame, UserError
 
@@ -194,7 +194,7 @@ def _next(
         )
     if gap_s <= slack_s:
         return end_s, f"{names} at once ({own.source}, true to {slack_s:.2g} s)."
-    return start_s, f"{names} after a gap of {gap_s:.4g} s ({own.source})."
+    return start_s, f"{names} after a gap of {in_words(gap_s)} ({own.source})."
 
 
 def _check_alike(first: Video, other: Video) -> None:

@@ -21,13 +21,17 @@ from ehtseg.measuring.beats import BeatFinding
 from ehtseg.measuring.events import Event
 from ehtseg.measuring.levels import filmed_parts
 from ehtseg.measuring.traces import stem
+from ehtseg.reading.stamps import in_words
 from ehtseg.records import Array
+from ehtseg.reporting.pauses import TimeAxis, time_axis
 from ehtseg.reporting.report import Clock, Report
 
-INK, GREY, BLUE, VERMILION = "#1a1a1a", "#8a8a8a", "#0072b2", "#d55e00"
+INK, GREY, PALE, BLUE, VERMILION = "#1a1a1a", "#8a8a8a", "#ececec", "#0072b2", "#d55e00"
 INCHES = (7.2, 2.5)  # a page of two columns
 WIDE_INCHES = 5.0  # of it the trace
 DOTS_PER_INCH = 300
+WORDED = 6  # pauses; bands of more are too narrow for words
+ABOUT_TICKS, LETTER_INCHES = 6, 0.075  # labels of an axis with pauses, and a digit's width
 MOST_POINTS = 4000  # a line of more would only be thicker
 ROWS, ROW = 4, 0.07  # of the words of events: how many, and the height of each in the axes
 LETTERS = 48  # of such words
@@ -122,10 +126,11 @@ def parted(time_s: Array, x: Array, most: int = MOST_POINTS) -> tuple[Array, Arr
 
 def _draw_trace(axes: Axes, report: Report, finding: BeatFinding) -> None:
     zero, scale = relaxed_level(finding), _per_s(report.clock)
+    along = time_axis(finding.time_s)
     time_s, x = parted(finding.time_s, finding.x)
-    axes.plot(time_s * scale, x - zero, color=INK, linewidth=0.7)
+    axes.plot(along.at(time_s) * scale, x - zero, color=INK, linewidth=0.7)
     line_s, line = thinned(finding.time_s, finding.baseline)
-    axes.plot(line_s * scale, line - zero, color=GREY, linewidth=0.7, linestyle="--")
+    axes.plot(along.at(line_s) * scale, line - zero, color=GREY, linewidth=0.7, linestyle="--")
     size = 3.5 if len(finding.beats) <= MOST_BEATS else 1.2
     marks = {"accepted": (BLUE, "o"), "rejected": (VERMILION, "X")}
     for word, (colour, mark) in marks.items():
@@ -133,24 +138,47 @@ def _draw_trace(axes: Axes, report: Report, finding: BeatFinding) -> None:
         at_s = np.array([beat.peak_s for beat in chosen])
         level = np.interp(at_s, finding.time_s, finding.x) - zero
         drawn: dict[str, Any] = {"color": colour, "markersize": size, "linestyle": "none"}
-        axes.plot(at_s * scale, level, marker=mark, label=f"{word} ({len(chosen)})", **drawn)
-    _draw_events(axes, report.events if report.clock.is_known else (), finding.time_s)
+        shown = f"{word} ({len(chosen)})"
+        axes.plot(along.at(at_s) * scale, level, marker=mark, label=shown, **drawn)
+    _draw_events(axes, report.events if report.clock.is_known else (), along)
     axes.set_xlabel(f"time ({report.clock.unit})")
+    if along.pauses():
+        _draw_pauses(axes, along, scale)
     axes.legend(loc="lower left", bbox_to_anchor=(0, 1), ncols=2, borderaxespad=0, fontsize=7)
 
 
-def _draw_events(axes: Axes, events: Sequence[Event], time_s: Array) -> None:
+def _draw_events(axes: Axes, events: Sequence[Event], along: TimeAxis) -> None:
     """Dotted lines, with their words in rows above the trace, beside which they have more room."""
-    shown = [event for event in events if event.time_s <= time_s[-1]]
+    shown = [event for event in events if event.time_s <= along.true_s[-1]]
     low, high = axes.get_ylim()
     axes.set_ylim(low, high + ROW * min(len(shown), ROWS) * (high - low))
     for number, event in enumerate(shown):
-        axes.axvline(event.time_s, color=VERMILION, linewidth=0.6, linestyle=":")
-        side = "left" if 2 * event.time_s < time_s[0] + time_s[-1] else "right"
+        at_s = float(along.at(np.array(event.time_s)))
+        axes.axvline(at_s, color=VERMILION, linewidth=0.6, linestyle=":")
+        side = "left" if 2 * at_s < along.drawn_s[0] + along.drawn_s[-1] else "right"
         place: dict[str, Any] = {"transform": axes.get_xaxis_transform(), "ha": side, "va": "top"}
         words = f" {textwrap.shorten(event.label, LETTERS, placeholder=' …')} "
         top = 0.99 - ROW * (number % ROWS)
-        axes.text(event.time_s, top, words, size=6, parse_math=False, **place).set_in_layout(False)
+        axes.text(at_s, top, words, size=6, parse_math=False, **place).set_in_layout(False)
+
+
+def _draw_pauses(axes: Axes, along: TimeAxis, scale: float) -> None:
+    """Grey where nothing was filmed, and true times below the axis."""
+    place: dict[str, Any] = {
+        "transform": axes.get_xaxis_transform(),
+        "ha": "center",
+        "va": "center",
+    }
+    for start_s, end_s, lasted_s in along.pauses():
+        axes.axvspan(start_s * scale, end_s * scale, color=PALE, linewidth=0)
+        if len(along.pauses()) <= WORDED:
+            middle = (start_s + end_s) / 2 * scale
+            axes.text(middle, 0.5, in_words(lasted_s), size=6, rotation=90, **place)
+    longest = len(f"{along.true_s[-1] * scale:.0f}") + 1
+    room_s = float(np.ptp(along.drawn_s)) * longest * LETTER_INCHES / WIDE_INCHES
+    ticks_s = along.ticks(ABOUT_TICKS, room_s)
+    axes.set_xticks(along.at(ticks_s) * scale, [f"{at:.10g}" for at in ticks_s * scale])
+    axes.set_xlabel(f"{axes.get_xlabel()}; grey: not filmed, drawn short")
 
 
 def _draw_beats(axes: Axes, finding: BeatFinding, clock: Clock) -> None:

@@ -20,9 +20,11 @@ from markupsafe import Markup, escape
 from PIL import Image
 
 from ehtseg.measuring.quality import why_no_trace
+from ehtseg.reading.stamps import in_words
 from ehtseg.records import Array
 from ehtseg.reporting.conclusions import measured_by
 from ehtseg.reporting.figures import label, parted, relaxed_level
+from ehtseg.reporting.pauses import time_axis
 from ehtseg.reporting.report import Report
 from ehtseg.reporting.tables import cell
 
@@ -65,7 +67,7 @@ def beat_columns(report: Report) -> list[str]:
 
 
 def trace_data(report: Report) -> dict[str, Any]:
-    """What the script draws: the trace, its relaxed line, beats and events."""
+    """What the script draws: the trace, its relaxed line, beats, events and pauses."""
     finding, clock = report.finding, report.clock
     if finding is None or report.choice is None:
         return {}
@@ -73,7 +75,14 @@ def trace_data(report: Report) -> dict[str, Any]:
     time_s, x = parted(finding.time_s, finding.x, MOST_POINTS)
     line = np.interp(time_s, finding.time_s, finding.baseline) - zero
     events = [[event.time_s, event.label] for event in report.events] if clock.is_known else []
+    axis = time_axis(finding.time_s)
+    short = "; grey: not filmed, drawn short" if axis.pauses() else ""
     return {
+        "knots": [[_moment(at * scale) for at in knots] for knots in (axis.true_s, axis.drawn_s)],
+        "pauses": [
+            [_moment(start * scale), _moment(end * scale), in_words(lasted_s)]
+            for start, end, lasted_s in axis.pauses()
+        ],
         "time": [_moment(at) for at in time_s * scale],
         "x": [_number(level) for level in x - zero],  # null where the line ends
         "rest": [] if np.isnan(line).any() else _rounded(line),
@@ -88,7 +97,7 @@ def trace_data(report: Report) -> dict[str, Any]:
             for beat in finding.beats
         ],
         "events": events,
-        "xLabel": f"time ({clock.unit})",
+        "xLabel": f"time ({clock.unit}){short}",
         "yLabel": label(report.choice.name),
     }
 

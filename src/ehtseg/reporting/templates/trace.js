@@ -5,7 +5,20 @@
   if (!data.time) return;
   const rows = Math.min(data.events.length, 4);  // of the words of events, above the trace
   const edge = { left: 62, right: 12, top: 12 + 12 * Math.max(rows, 1), bottom: 40 };
-  const first = data.time[0], last = data.time[data.time.length - 1];
+  // Long pauses are drawn short: all places are of the drawn axis, only labels tell true times.
+  const [known, drawn] = data.knots;
+  const mapped = (at, from, to) => {
+    if (at === null) return null;
+    let k = from.findIndex(value => value >= at);
+    k = k < 0 ? from.length - 1 : Math.max(k, 1);
+    const length = from[k] - from[k - 1];
+    return length ? to[k - 1] + (at - from[k - 1]) / length * (to[k] - to[k - 1]) : to[k];
+  };
+  const place = at => mapped(at, known, drawn);
+  const times = data.time.map(place);
+  const events = data.events.map(([at, words]) => [place(at), words]);
+  const beats = data.beats.map(([t50, peak, ...rest]) => [place(t50), place(peak), ...rest]);
+  const first = times[0], last = times[times.length - 1];
   let view = [first, last];
 
   const element = (name, attributes, text) => {
@@ -15,19 +28,43 @@
     svg.appendChild(made);
     return made;
   };
-  const ticks = (low, high, about) => {
-    const raw = (high - low) / about, power = 10 ** Math.floor(Math.log10(raw));
-    const step = [1, 2, 5, 10].map(n => n * power).find(n => n >= raw);
+  const told = (made, words) => {
+    const title = document.createElementNS("http://www.w3.org/2000/svg", "title");
+    title.textContent = words;
+    made.appendChild(title);
+  };
+  const roundUp = raw => {
+    const power = 10 ** Math.floor(Math.log10(raw));
+    return [1, 2, 5, 10].map(n => n * power).find(n => n >= raw);
+  };
+  const multiples = (low, high, step) => {
     const found = [];
     for (let k = Math.ceil(low / step); k * step <= high; k++) found.push(+(k * step).toPrecision(12));
     return found;
   };
-  // index of the first value that is not below `at`
-  const place = at => {
-    let low = 0, high = data.time.length;
+  const ticks = (low, high, about) => multiples(low, high, roundUp((high - low) / about));
+  // true times to be labelled: round ones, and where a part begins; of those too near, the first
+  const moments = (X, about) => {
+    const step = roundUp((view[1] - view[0]) / about), starts = [], others = [];
+    for (let k = 0; k < known.length; k += 2) {
+      const low = Math.max(view[0], drawn[k]), high = Math.min(view[1], drawn[k + 1]);
+      if (low > high) continue;
+      if (known.length > 2 && low === drawn[k]) starts.push(known[k]);
+      others.push(...multiples(mapped(low, drawn, known), mapped(high, drawn, known), step));
+    }
+    const kept = [];
+    for (const moment of [...starts, ...others]) {
+      const room = 10 + 7 * String(moment).length, x = X(place(moment));
+      if (kept.every(other => Math.abs(X(place(other)) - x) >= room)) kept.push(moment);
+    }
+    return kept;
+  };
+  // index of the first frame that is not drawn before `at`
+  const after = at => {
+    let low = 0, high = times.length;
     while (low < high) {
       const middle = (low + high) >> 1;
-      if (data.time[middle] < at) low = middle + 1; else high = middle;
+      if (times[middle] < at) low = middle + 1; else high = middle;
     }
     return low;
   };
@@ -36,7 +73,7 @@
     const width = svg.clientWidth || 960, height = svg.clientHeight || 320;
     svg.setAttribute("viewBox", `0 0 ${width} ${height}`);
     svg.replaceChildren();
-    const from = Math.max(0, place(view[0]) - 1), to = Math.min(data.time.length, place(view[1]) + 2);
+    const from = Math.max(0, after(view[0]) - 1), to = Math.min(times.length, after(view[1]) + 2);
     let low = Infinity, high = -Infinity;
     for (let k = from; k < to; k++) {
       if (data.x[k] === null) continue;
@@ -53,9 +90,19 @@
     const Y = v => bottom - (v - low) / (high - low) * (bottom - edge.top);
     const inside = t => t !== null && t >= view[0] && t <= view[1];
 
-    for (const t of ticks(view[0], view[1], width / 90)) {
-      element("line", { x1: X(t), x2: X(t), y1: bottom, y2: bottom + 4, stroke: "#1a1a1a" });
-      element("text", { x: X(t), y: bottom + 16, "text-anchor": "middle" }, t);
+    for (const [start, end, words] of data.pauses.filter(([start, end]) => end > view[0] && start < view[1])) {
+      const [x, stop] = [Math.max(X(start), edge.left), Math.min(X(end), right)];
+      const band = element("rect", { x, y: edge.top, width: stop - x, height: bottom - edge.top, fill: "#ececec" });
+      told(band, `not filmed: ${words}`);
+      if (stop - x < 14) continue;
+      const [middle, centre] = [(x + stop) / 2 + 4, (edge.top + bottom) / 2];
+      element("text", { x: middle, y: centre, "text-anchor": "middle", fill: "#5c5c5c",
+        transform: `rotate(-90 ${middle} ${centre})` }, `not filmed: ${words}`);
+    }
+    for (const t of moments(X, width / 90)) {
+      const x = X(place(t));
+      element("line", { x1: x, x2: x, y1: bottom, y2: bottom + 4, stroke: "#1a1a1a" });
+      element("text", { x, y: bottom + 16, "text-anchor": "middle" }, t);
     }
     for (const v of ticks(low, high, 6)) {
       element("line", { x1: edge.left, x2: right, y1: Y(v), y2: Y(v), stroke: "#eeeeee" });
@@ -72,29 +119,27 @@
       const points = [];
       let pen = "M";  // a null lifts it: nothing was seen there
       for (let k = from; k < to; k++) {
-        if (values[k] !== null) points.push(pen + X(data.time[k]).toFixed(1) + "," + Y(values[k]).toFixed(1));
+        if (values[k] !== null) points.push(pen + X(times[k]).toFixed(1) + "," + Y(values[k]).toFixed(1));
         pen = values[k] === null ? "M" : "L";
       }
       element("path", { d: points.join(""), fill: "none", "clip-path": "url(#inside)", ...attributes });
     };
     if (data.rest.length) line(data.rest, { stroke: "#8a8a8a", "stroke-dasharray": "5 4" });
     line(data.x, { stroke: "#1a1a1a", "stroke-width": 1.1 });
-    data.events.filter(event => inside(event[0])).forEach(([at, words], number) => {
+    events.filter(event => inside(event[0])).forEach(([at, words], number) => {
       const left = X(at) < (edge.left + right) / 2;
       element("line", { x1: X(at), x2: X(at), y1: edge.top, y2: bottom, stroke: "#d55e00", "stroke-dasharray": "2 3" });
       element("text", { x: X(at) + (left ? 3 : -3), y: edge.top - 4 - 12 * (number % rows), fill: "#9b2c00",
         "text-anchor": left ? "start" : "end" }, words);
     });
-    const radius = data.beats.filter(beat => inside(beat[1])).length > 150 ? 1.5 : 4;
-    data.beats.forEach(([t50, peak, level, accepted, reason], number) => {
+    const radius = beats.filter(beat => inside(beat[1])).length > 150 ? 1.5 : 4;
+    beats.forEach(([t50, peak, level, accepted, reason], number) => {
       if (!inside(peak)) return;
       const [x, y] = [X(peak), Y(level)];
       const mark = accepted
         ? element("circle", { cx: x, cy: y, r: radius, fill: "#0072b2" })
         : element("path", { d: `M${x - 4} ${y - 4}l8 8m0-8l-8 8`, stroke: "#d55e00", "stroke-width": 2 });
-      const told = document.createElementNS("http://www.w3.org/2000/svg", "title");
-      told.textContent = `beat ${number}: ${accepted ? "accepted" : "not accepted"}${reason ? ", " + reason : ""}`;
-      mark.appendChild(told);
+      told(mark, `beat ${number}: ${accepted ? "accepted" : "not accepted"}${reason ? ", " + reason : ""}`);
       if (accepted && inside(t50)) {
         element("line", { x1: X(t50), x2: X(t50), y1: bottom, y2: bottom - 8, stroke: "#0072b2", "stroke-width": 2 });
       }
