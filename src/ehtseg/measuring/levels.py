@@ -30,12 +30,13 @@ def frame_interval_s(time_s: Array) -> float:
 def even(time_s: Array, x: Array) -> tuple[Array, Array]:
     """The trace on an even grid of the median frame interval; dropped frames are bridged.
 
-    A pause, however long, has the points of at most `BRIDGE_S`, set wider apart: clips of one
-    tissue may lie days from each other.
+    A pause, however long, has the points of at most `BRIDGE_S` (or two intervals), set wider apart:
+    clips of one tissue may lie days from each other.
     """
     step_s, steps_s = frame_interval_s(time_s), np.diff(time_s)
-    paused = bool((steps_s > BRIDGE_S).any())
-    shut_s = np.cumsum([time_s[0], *np.minimum(steps_s, BRIDGE_S)]) if paused else time_s
+    most_s = max(BRIDGE_S, 2 * step_s)
+    paused = bool((steps_s > most_s).any())
+    shut_s = np.cumsum([time_s[0], *np.minimum(steps_s, most_s)]) if paused else time_s
     grid_s = shut_s[0] + step_s * np.arange(round(np.ptp(shut_s) / step_s) + 1)
     values = np.interp(grid_s, shut_s, x)
     return np.interp(grid_s, shut_s, time_s) if paused else grid_s, values
