@@ -2,6 +2,7 @@
 
 the tables               see reporting/tables.py
 trace.svg, trace.png    the trace with its beats
+course.svg, course.png  rate, amplitude and durations over a long recording
 overlay.mp4             every frame, its mask, the trace below (measure.movie); gaps cut short
 report.html             the page, complete in itself but for the movie
 beats_edit.csv          corrections by hand: kept, and applied at every run
@@ -33,6 +34,7 @@ from ehtseg.reading.joined import Joined
 from ehtseg.reading.video import Progress
 from ehtseg.recipe import MeasureRecipe
 from ehtseg.reporting.conclusions import can_conclude, cannot_conclude
+from ehtseg.reporting.course import write_course
 from ehtseg.reporting.figures import write_figures
 from ehtseg.reporting.page import write_page
 from ehtseg.reporting.report import Clock, Report
@@ -104,6 +106,7 @@ def write_analysis(
     with folder_written_whole(folder) as beside:
         write_tables(report, beside)
         write_figures(report, beside)
+        write_course(report, beside)
         write_page(report, beside / "report.html")
         material.keep(beside)
         if doubt:

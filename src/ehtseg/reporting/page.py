@@ -23,6 +23,7 @@ from ehtseg.measuring.quality import why_no_trace
 from ehtseg.reading.stamps import in_words
 from ehtseg.records import Array
 from ehtseg.reporting.conclusions import measured_by
+from ehtseg.reporting.course import course_svg
 from ehtseg.reporting.figures import label, parted, relaxed_level
 from ehtseg.reporting.pauses import time_axis
 from ehtseg.reporting.report import Report
@@ -56,6 +57,7 @@ def write_page(report: Report, path: Path) -> None:
         "label": label(report.choice.name) if report.choice else "",
         "why_no_trace": why_no_trace(len(report.traces.time_s)),
         "movie": report.movie,
+        "course": as_address("image/svg+xml", course_svg(report).encode()),
     }
     path.write_text(page.render(context), encoding="utf-8")
 
@@ -110,7 +112,12 @@ def as_data_url(picture: Array) -> str:
     image.thumbnail((LARGEST_PX, LARGEST_PX))
     file = io.BytesIO()
     image.save(file, "PNG", optimize=True)
-    return "data:image/png;base64," + base64.b64encode(file.getvalue()).decode()
+    return as_address("image/png", file.getvalue())
+
+
+def as_address(kind: str, content: bytes) -> str:
+    """A file as the address of itself; "" for no content."""
+    return f"data:{kind};base64,{base64.b64encode(content).decode()}" if content else ""
 
 
 def inline_json(content: dict[str, Any]) -> str:
