@@ -7,7 +7,8 @@ import pytest
 from scipy.signal import lfilter
 
 from ehtseg.measuring.comparison import Level, freedom, levels, log_ratio, recovered, steady
-from ehtseg.measuring.events import Event, effects, half_time_s, read_event
+from ehtseg.measuring.events import Event, effects, read_event
+from ehtseg.measuring.onset import half_time_s
 from ehtseg.records import UserError
 
 

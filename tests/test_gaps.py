@@ -117,6 +117,24 @@ def test_an_effect_reached_in_a_gap_has_no_time() -> None:
     assert "reached unseen, at the latest 599 s" in " ".join(effect.notes)
 
 
+def test_an_effect_that_a_short_clip_begins_with_is_read_in_all_of_it() -> None:
+    """A line of a manifest knows no time but that of its file: the drug was given before it."""
+    frames_s = np.concatenate([3600.0 * k + np.arange(0, 25, 0.05) for k in range(3)])
+    steps_s = (1.0, 0.8, 0.6)
+    t50_s = np.concatenate([3600 * k + np.arange(0.5, 25, step) for k, step in enumerate(steps_s)])
+    events = [Event(3600.0, "iso 1 nM"), Event(7200.0, "iso 10 nM")]
+    found = effects(t50_s, {}, events, (0.0, float(frames_s[-1])), frames_s)
+    assert [one.verdict for one in found] == ["effect", "effect"]
+    assert [one.change_pct for one in found] == pytest.approx([25, 100 / 0.6 - 100], abs=0.1)
+    assert [one.n_after for one in found] == [30, 40]
+    for one in found:
+        assert np.isnan(one.half_time_s)
+        assert "Filming began with the event" in " ".join(one.notes)
+    given = [Event(3605.0, "iso 1 nM")]  # while the camera ran: 30 s have to pass
+    (late,) = effects(t50_s[t50_s < 3630], {}, given, (0.0, 3625.0), frames_s[frames_s < 3630])
+    assert (late.verdict, late.n_after) == ("cannot tell", 0)
+
+
 def test_an_effect_is_read_in_what_was_filmed_before_a_gap() -> None:
     """A dose at 300 s of a film that stops at 600 s; the next one begins with the next film."""
     frames_s = with_gap(600.0, 3000.0, 600.0)

@@ -12,11 +12,11 @@ from dataclasses import dataclass, replace
 from typing import Literal
 
 import numpy as np
-from scipy.ndimage import median_filter
 
 from ehtseg.measuring.comparison import Level, levels, log_ratio, recovered, steady
-from ehtseg.measuring.rhythm import SLOWEST_S, filmed_until_s, gaps_s, intervals_s
-from ehtseg.measuring.stretches import SETTLE_S, stretch_s, why_silent
+from ehtseg.measuring.onset import half_time_s, why_unseen
+from ehtseg.measuring.rhythm import SLOWEST_S, filmed_until_s, intervals_s
+from ehtseg.measuring.stretches import EFFECT_S, SETTLE_S, begins_clip, stretch_s, why_silent
 from ehtseg.measuring.units import OTHER_UNITS, UNITS, known_unit
 from ehtseg.measuring.windows import seen_share
 from ehtseg.records import Array, UserError
@@ -24,10 +24,6 @@ from ehtseg.records import Array, UserError
 BASELINE_S = 180.0  # the last so many seconds before the first event
 FEWEST_BEATS = 20  # on either side, for an interval
 ENOUGH_BEATS = 60  # below, no interval can tell a slow wander from an effect
-SMOOTH_BEATS = 9  # of the running median in which the time to half of the effect is read
-LONGEST_GAP_S = 5.0  # without frames, up to which a time to effect is still one
-NEAR_S = 2.0  # between a gap and the beats beside it
-HELD_BEATS = 5  # the median must stay beyond half so long
 WASHES = ("wash", "washout", "wash-out", "wash out")
 TIMED = "a time (HH:MM:SS, MM:SS or seconds), what was done, and its dose"
 UNIT_OF_TIME = re.compile(r"(ms|s|secs?|seconds?|mins?|minutes?|h|hrs?|hours?)[.,;:]?", re.I)
@@ -139,11 +135,11 @@ def effects(
 
     `t50_s` (N,) times of the accepted beats; `columns` name -> (N,) positive values, NaN where a
     beat has none; `span_s` start and end of the recording. The baseline is the last 180 s before
-    the first event in the recording; an effect is read in the last 180 s before the next event,
-    not sooner than 30 s after its own. Where the tissue stops in either, nothing can be told. Of
-    a wash, `recovered_pct` says how much of the effect just before is gone. With `frames_s` (T,),
-    the times of the frames, a stretch ends with the last of them before a gap, and no time to
-    effect is given where it was reached in a gap.
+    the first event in the recording; an effect is read in the last 180 s before the next event, not
+    sooner than 30 s after its own, unless a clip begins with it. Where the tissue stops in either,
+    nothing can be told. Of a wash, `recovered_pct` says how much of the effect just before is gone.
+    With `frames_s` (T,), the times of the frames, a stretch ends with the last of them before a
+    gap, and no time to effect is given where it was reached in a gap.
     """
     t50_s = np.asarray(t50_s, float)
     rate_bpm = np.append(np.nan, 60 / intervals_s(t50_s, frames_s)) if len(t50_s) else t50_s
@@ -165,25 +161,6 @@ def effects(
             effect = _unless_unseen(effect, frames_s)
             found.append(replace(effect, notes=held + effect.notes))
     return tuple(found)
-
-
-def half_time_s(t50_s: Array, values: Array, event_s: float, before: float, after: float) -> float:
-    """Time from an event until half of the effect is reached and held for 5 beats, s.
-
-    `values` (N,) at `t50_s`, running from the level `before` to `after`; read in their median over
-    9 beats, interpolated between beats. 0 where half is reached with the first beat.
-    """
-    smooth = median_filter(values, SMOOTH_BEATS, mode="nearest")
-    share = ((smooth - before) / (after - before))[t50_s >= event_s]
-    since_s = t50_s[t50_s >= event_s] - event_s
-    held = np.convolve(share >= 0.5, np.ones(HELD_BEATS), mode="valid") == HELD_BEATS
-    if not held.any():
-        return NAN
-    first = int(np.argmax(held))
-    if first == 0:
-        return 0.0
-    near = slice(first - 1, first + 1)
-    return float(np.interp(0.5, share[near], since_s[near]))
 
 
 def _effect(
@@ -224,18 +201,10 @@ def _effect(
 
 def _unless_unseen(effect: Effect, frames_s: Array | None) -> Effect:
     """The effect without its time where half of it was reached in a gap between frames."""
-    event_s, half_s = effect.event.time_s, effect.half_time_s
-    if frames_s is None or np.isnan(half_s):
+    if frames_s is None or np.isnan(effect.half_time_s):
         return effect
-    for last_s, first_s in gaps_s(np.asarray(frames_s, float), LONGEST_GAP_S):
-        near = last_s - NEAR_S <= event_s + half_s <= first_s + NEAR_S
-        if near and first_s > event_s:
-            note = (
-                f"Nothing was recorded from {last_s:.0f} to {first_s:.0f} s: half of the effect "
-                f"was reached unseen, at the latest {first_s - event_s:.0f} s after the event."
-            )
-            return replace(effect, half_time_s=NAN, notes=(*effect.notes, note))
-    return effect
+    note = why_unseen(effect.event.time_s, effect.half_time_s, np.asarray(frames_s, float))
+    return replace(effect, half_time_s=NAN, notes=(*effect.notes, note)) if note else effect
 
 
 def _with_wash_out(effect: Effect, known: Sequence[Level], silent: Sequence[str]) -> Effect:
@@ -264,15 +233,20 @@ def _spans(
     stops = times if frames_s is None else [filmed_until_s(frames_s, time) for time in times]
     ends = dict(zip(times, stops, strict=True))  # of what was filmed before each event
     first_s = ends[times[0]]
-    spans = [(max(span_s[0], first_s - BASELINE_S), first_s), _effect_span(event, ends)]
+    spans = [(max(span_s[0], first_s - BASELINE_S), first_s), _effect_span(event, ends, frames_s)]
     earlier = [one for one in inside if one.time_s < event.time_s]
     if event.is_wash and earlier and not earlier[-1].is_wash:
-        spans.append(_effect_span(earlier[-1], ends))
+        spans.append(_effect_span(earlier[-1], ends, frames_s))
     return spans
 
 
-def _effect_span(event: Event, ends: Mapping[float, float]) -> tuple[float, float]:
-    return stretch_s(event.time_s, ends[min(t for t in ends if t > event.time_s)], follows=True)
+def _effect_span(
+    event: Event, ends: Mapping[float, float], frames_s: Array | None
+) -> tuple[float, float]:
+    stop_s = ends[min(t for t in ends if t > event.time_s)]
+    if frames_s is not None and begins_clip(event.time_s, frames_s):
+        return max(event.time_s, stop_s - EFFECT_S), stop_s
+    return stretch_s(event.time_s, stop_s, follows=True)
 
 
 def _positive(t50_s: Array, values: Array) -> tuple[Array, Array]:

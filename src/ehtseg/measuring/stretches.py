@@ -8,8 +8,8 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 
 from ehtseg.measuring.levels import frame_interval_s
-from ehtseg.measuring.rhythm import SLOWEST_S, beat_rate_bpm, cv_rr, intervals_s, known
-from ehtseg.measuring.windows import seen_share
+from ehtseg.measuring.rhythm import SLOWEST_S, beat_rate_bpm, cv_rr, gaps_s, intervals_s, known
+from ehtseg.measuring.windows import LONGEST_S, seen_share
 from ehtseg.records import Array
 
 EFFECT_S = 180.0  # an effect is read in the last so many seconds before the next event or the end
@@ -36,6 +36,20 @@ def stretch_s(begin_s: float, stop_s: float, follows: bool) -> tuple[float, floa
     if not follows:
         return begin_s, stop_s
     return min(max(begin_s + SETTLE_S, stop_s - EFFECT_S), stop_s), stop_s
+
+
+def begins_clip(event_s: float, frames_s: Array) -> bool:
+    """Whether filming began with an event after a pause, in which it may long have settled.
+
+    So it is of a line of a manifest that knows no other time than the start of its file.
+
+    >>> frames_s = np.array([0.0, 0.5, 1.0, 60.0, 60.5, 61.0])
+    >>> [begins_clip(at, frames_s) for at in (1.0, 30.0, 60.0, 60.5)]
+    [False, False, True, False]
+    """
+    longest_s = max(LONGEST_S, 2 * frame_interval_s(frames_s))
+    first_s = gaps_s(frames_s, longest_s)[:, 1]
+    return bool(np.any(np.abs(first_s - event_s) <= frame_interval_s(frames_s) / 2))
 
 
 def why_unread(
