@@ -336,6 +336,19 @@ def test_periodicity_finds_the_period_and_its_double_under_alternans() -> None:
     assert "whole trace repeats every 1.6" in said.reasons[-1]
 
 
+def test_a_rate_that_changes_is_no_second_period() -> None:
+    """Under a drug the trace repeats best at some multiple: no doubt about the beats."""
+    rr_s = np.concatenate([np.full(30, 1.0), np.linspace(1.0, 0.66, 20), np.full(60, 0.66)])
+    onsets_s = 0.4 + np.cumsum(rr_s)
+    train = make_train(onsets_s, np.arange(0, onsets_s[-1] + 1, 1 / 30))
+    period_s, strength = rhythm.periodicity(train.time_s, train.x)
+    assert abs(period_s / 0.66 - 1) > 0.1, "the case that was told as a doubt"
+    assert strength > 0.5
+    found = find_beats(train.time_s, train.x)
+    assert len(found.accepted) >= 108
+    assert len(found.reasons) == 1
+
+
 # --- summary --------------------------------------------------------------------------------------
 
 

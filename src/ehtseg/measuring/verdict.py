@@ -20,6 +20,7 @@ FEWEST_FRAMES_PER_BEAT = 4.0  # a faster rhythm would be seen at a false rate
 REPEATS = 0.5  # autocorrelation of a trace that repeats itself
 FEW = 4  # of fewer beats it is hard to say that they are alike
 AGREED = 0.1  # largest difference between the median interval and the period of the whole trace
+MOST = 0.8  # of intervals that are alike, where most are
 SHARED = 0.9  # of the mean way of all points that their middle moves: they all move alike
 SWAYS = (
     "all of the tissue moves the same way and shortens by no more than noise, as where it sways or "
@@ -63,10 +64,25 @@ def conclude(
         return "cannot tell", (f"only {len(known)} of {len(beats)} candidates are alike",)
     above = f"{min(height, 999):.0f} times as high as the noise"
     said = f"{len(known)} beats in {duration_s:.1f} s, {above}"
-    if repeats[1] >= REPEATS and abs(repeats[0] / period_s - 1) > AGREED:
+    apart = repeats[1] >= REPEATS and abs(repeats[0] / period_s - 1) > AGREED
+    if apart and not _wanders(rr_s):
         other = f"the whole trace repeats every {repeats[0]:.2f} s, the beats every {period_s:.2f}"
         return "beating", (said, other)
     return "beating", (said,)
+
+
+def _wanders(rr_s: Array) -> bool:
+    """Whether the rate changes over a recording, as under a drug: then no one period is its own.
+
+    Intervals are then like those beside them, but not like all others.
+
+    >>> several = np.linspace(1, 0.6, 40), np.tile([0.8, 1.6], 20), np.ones(40), np.ones(1)
+    >>> [_wanders(rr_s) for rr_s in several]
+    [True, False, False, False]
+    """
+    beside, alike = np.abs(np.diff(rr_s) / rr_s[1:]), np.abs(rr_s / np.nanmedian(rr_s) - 1)
+    beside, alike = (each[np.isfinite(each)] <= AGREED for each in (beside, alike))
+    return bool(len(beside) >= FEW and beside.mean() >= MOST > alike.mean())
 
 
 def without_beats(
