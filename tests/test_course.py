@@ -84,8 +84,12 @@ def test_nothing_is_drawn_across_a_pause(
 
 def test_events_and_lasting_changes_stand_in_it(report: Report) -> None:
     events = (Event(120.0, "$isoprenaline$ <1 µM>"), Event(150.0, "wash"))
+    late = (Event(99_999.0, "after the end"),)
     long = replace(
-        report, windows=windows([10.0 * k for k in range(20)]), events=events, changes=CHANGES
+        report,
+        windows=windows([10.0 * k for k in range(20)]),
+        events=events + late,
+        changes=CHANGES,
     )
     figure = course_figure(long)
     dotted = [

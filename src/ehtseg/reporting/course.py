@@ -13,8 +13,18 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from ehtseg.measuring.events import Event
 from ehtseg.records import Array
-from ehtseg.reporting.figures import BLUE, DOTS_PER_INCH, INK, LETTERS, ROWS, STYLE, VERMILION
+from ehtseg.reporting.figures import (
+    BLUE,
+    DOTS_PER_INCH,
+    INK,
+    LETTERS,
+    ROWS,
+    STYLE,
+    VERMILION,
+    WRITTEN,
+)
 from ehtseg.reporting.report import Report
 
 FEWEST = 3  # windows of known rate, below which there is no course
@@ -65,21 +75,21 @@ def course_figure(report: Report) -> Figure:
     page = Figure((INCHES, 0.5 + PANEL_INCHES * len(panels)), layout="constrained")
     every = page.subplots(len(panels), 1, sharex=True, squeeze=False)[:, 0]
     size = 4.0 if len(start_s) <= FEW else 0.8
-    after_pause = np.append(False, start_s[1:] > end_s[:-1])
+    cuts = np.flatnonzero(start_s[1:] > end_s[:-1]) + 1  # nothing is drawn across a pause
+    at = np.insert((start_s + end_s) / 2 / unit_s, cuts, np.nan)
+    events = [event for event in report.events if start_s[0] <= event.time_s <= end_s[-1]]
     for axes, (words, columns) in zip(every, panels.items(), strict=True):
         for name, line in columns.items():
-            values = _column(report.windows, name)
-            at = np.insert((start_s + end_s) / 2 / unit_s, np.flatnonzero(after_pause), np.nan)
-            values = np.insert(values, np.flatnonzero(after_pause), np.nan)
+            values = np.insert(_column(report.windows, name), cuts, np.nan)
             axes.plot(at, values, line, color=INK, linewidth=0.8, marker=".", markersize=size)
         _draw_changes(axes, report.changes, columns, unit_s)
-        for event in report.events:
+        for event in events:
             axes.axvline(event.time_s / unit_s, color=VERMILION, linewidth=0.6, linestyle=":")
         axes.set_ylabel(_label(words, columns), fontsize=7)
     width_s = end_s - start_s
     most = f"{'up to ' if np.ptp(width_s) > 0.01 * width_s.max() else ''}{width_s.max():.3g} s"
     every[-1].set_xlabel(f"time ({unit}), middle of windows of {most}")
-    _name_events(every[0], report, unit_s)
+    _name_events(every[0], events, unit_s)
     page.align_ylabels(every)
     return page
 
@@ -97,9 +107,9 @@ def _column(windows: Sequence[Mapping[str, Any]], name: str) -> Array:
 
 
 def _label(words: str, columns: Mapping[str, str]) -> str:
-    first = next(iter(columns))
-    unit = first.removeprefix("amplitude_")
-    return f"{words} ({ {'um': 'µm', 'mm2': 'mm²'}.get(unit, unit) })" if unit != first else words
+    """The words of a panel, for an amplitude with its unit."""
+    _, is_amplitude, unit = next(iter(columns)).partition("amplitude_")
+    return f"{words} ({WRITTEN.get(unit, unit)})" if is_amplitude else words
 
 
 def _draw_changes(
@@ -113,14 +123,14 @@ def _draw_changes(
             axes.axvline(at, color=BLUE, linewidth=0.8)
 
 
-def _name_events(axes: Axes, report: Report, unit_s: float) -> None:
+def _name_events(axes: Axes, events: Sequence[Event], unit_s: float) -> None:
     """The words of events above the first panel, in rows."""
-    middle = float(np.mean(axes.get_xlim()))
-    for number, event in enumerate(report.events):
+    middle, rows = float(np.mean(axes.get_xlim())), min(len(events), ROWS)
+    for number, event in enumerate(events):
         at = event.time_s / unit_s
         place: dict[str, Any] = {"transform": axes.get_xaxis_transform(), "va": "bottom"}
         words = textwrap.shorten(event.label, LETTERS, placeholder=" …")
-        row = 1.02 + ROW * (min(len(report.events), ROWS) - 1 - number % ROWS)
+        row = 1.02 + ROW * (rows - 1 - number % ROWS)
         side = "left" if at < middle else "right"
         axes.text(at, row, words, size=6, ha=side, parse_math=False, **place)
 

@@ -46,6 +46,7 @@ WORDS = {
     "perimeter": "gain of outline",
     "displacement": "mean displacement",
 }
+WRITTEN = {"um": "µm", "mm2": "mm²"}  # units in names, as they are written
 STYLE: Any = {
     "svg.fonttype": "none",
     "svg.hashsalt": "ehtseg",
@@ -89,8 +90,7 @@ def label(trace: str) -> str:
     ('shortening of the long axis (µm)', 'loss of area (mm²)')
     """
     unit = trace.removeprefix(f"{stem(trace)}_")
-    written = {"um": "µm", "mm2": "mm²"}.get(unit, unit)
-    return f"{WORDS[stem(trace)]} ({written})"
+    return f"{WORDS[stem(trace)]} ({WRITTEN.get(unit, unit)})"
 
 
 def relaxed_level(finding: BeatFinding) -> float:
