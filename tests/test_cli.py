@@ -63,7 +63,7 @@ def test_the_story_from_labelled_frames_to_masks(
     assert code == 0
     assert "mean_mask" in out
     assert "Empty masks" in out
-    assert f"Written: {tmp_path / 'scores' / 'scores.csv'}" in out
+    assert f"The page is {tmp_path / 'scores' / 'report.html'}" in out
     with open(tmp_path / "scores" / "scores.csv", newline="") as file:
         assert {row["recording"] for row in csv.DictReader(file)} == {"film"}
     code, out, _ = ehtseg("segment", video, "--model", run, "--out", tmp_path / "out")

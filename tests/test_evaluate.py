@@ -21,7 +21,7 @@ from conftest import write_labelled
 from ehtseg.learning.baselines import BASELINES
 from ehtseg.learning.evaluate import BATCH, evaluate, fitted_baselines, look
 from ehtseg.learning.score_sheets import COLUMNS, net_sheet
-from ehtseg.learning.scores import EMPTY_RULE
+from ehtseg.learning.scores import EMPTY_RULE, THRESHOLDS
 from ehtseg.learning.seen import sets_of
 from ehtseg.learning.train import train
 from ehtseg.reading.dataset import Dataset, open_dataset
@@ -88,7 +88,7 @@ def test_files_hold_one_row_an_image_and_recording_and_the_documented_columns(
 ) -> None:
     dataset = open_dataset([folder])
     n_test = len(run.facts["split"]["test"])
-    evaluate(run, dataset, "test", tmp_path / "scores", thresholds=[0.3, 0.7])
+    evaluate(run, dataset, "test", tmp_path / "scores")
     names = {path.name for path in (tmp_path / "scores").iterdir()}
     assert names == {*COLUMNS, "summary.json"}
     for name, columns in COLUMNS.items():
@@ -105,7 +105,7 @@ def test_files_hold_one_row_an_image_and_recording_and_the_documented_columns(
     recordings = read_csv(tmp_path / "scores" / "recordings.csv")
     assert [row["model"] for row in recordings] == ["net", "threshold", "mean_mask", "nearest_mask"]
     curve = [float(row["threshold"]) for row in read_csv(tmp_path / "scores" / "curve.csv")]
-    assert curve == sorted({0.3, 0.5, 0.7, run.threshold})
+    assert curve == sorted({*THRESHOLDS, run.threshold})
 
 
 def test_summary_has_the_documented_keys(run: RunFolder, folder: Path, tmp_path: Path) -> None:

@@ -252,6 +252,7 @@ def test_nnunet_is_called_in_its_own_environment_and_scored(
     assert own.summary["models"]["net"]["per_image"]["dice"] > 0.8  # dark is tissue
     assert "mean_mask" in own.summary["models"]
     assert (tmp_path / "scores" / "scores.csv").exists()
+    assert "Scores of nnU-Net" in (tmp_path / "scores" / "report.html").read_text()
     unseen = score_nnunet(raw, predictions, other)
     assert (unseen.split, unseen.summary["images"]) == ("all", 3)
     assert set(unseen.summary["models"]) == {"net"}, "its training frames are not here"

@@ -29,7 +29,7 @@ _HOME = {
     "check": "ehtseg.jobs.check",
     "describe": "ehtseg.nets.describe",
     "train": "ehtseg.learning.train",
-    "evaluate": "ehtseg.learning.evaluate",
+    "evaluate": "ehtseg.jobs.evaluate",
     "export": "ehtseg.jobs.export",
     "adapt": "ehtseg.jobs.adapt",
     "segment": "ehtseg.jobs.segment",

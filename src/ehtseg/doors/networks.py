@@ -102,7 +102,7 @@ def evaluate(
 ) -> None:
     """Score a trained network on labelled frames, with the trivial baselines beside it."""
     from ehtseg.doors.show import bar, say, show_evaluation
-    from ehtseg.learning.evaluate import evaluate as evaluate_run
+    from ehtseg.jobs.evaluate import evaluate as evaluate_run
     from ehtseg.reading.dataset import open_dataset
     from ehtseg.seeing.shipped import chosen_run
 
@@ -111,7 +111,7 @@ def evaluate(
         evaluation = evaluate_run(opened, dataset, split, out, cleaned=clean, progress=tick)
     show_evaluation(evaluation)
     if out is not None:
-        say(f"Written: {out / 'scores.csv'}, {out / 'summary.json'} and the tables beside them.")
+        say(f"The page is {out / 'report.html'}; scores.csv and other tables lie beside it.")
 
 
 def export(

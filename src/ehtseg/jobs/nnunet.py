@@ -17,6 +17,7 @@ from typing import Any
 
 import numpy as np
 
+from ehtseg.jobs.evaluate import Extremes, write_page
 from ehtseg.jobs.kept import read_json, write_json
 from ehtseg.jobs.nnunet_export import CASES, SETS, SPLITS
 from ehtseg.learning.baselines import BASELINES
@@ -112,8 +113,8 @@ def score_nnunet(
 ) -> Evaluation:
     """Score nnU-Net's predictions of frames that it was not trained on, with the baselines beside.
 
-    Which frame a case is, is told by its content. With `out`, the files of score_sheets.py are
-    written there.
+    Which frame a case is, is told by its content. With `out`, the files of score_sheets.py and the
+    page are written there.
 
     Raises: UserError where no frame of the dataset was predicted, or a prediction is missing.
     """
@@ -129,14 +130,16 @@ def score_nnunet(
             "Export again, and name these folders with --test.",
         )
     sheet, opponents = net_sheet(PRIMARY, THRESHOLDS), _opponents(known, dataset, sets)
-    sheets = [sheet, *map(Sheet, opponents)]
+    sheets, seen = [sheet, *map(Sheet, opponents)], Extremes()
     for i in wanted:
         image, truth = dataset.read(i)
         frame = dataset.frames[i]
         place = {"image": frame.image.name, "recording": frame.recording, "set": sets[i]}
         ignored = dataset.ignored(i)
         found = _probability(predictions / f"{names[i]}.npz", truth.shape)
-        sheet.note(place, counted(dataset, i, found), truth, ignored)
+        found = counted(dataset, i, found)
+        sheet.note(place, found, truth, ignored)
+        seen.note(sheet.rows[-1], image, truth, found)
         for other in sheets[1:]:
             guess = counted(dataset, i, opponents[other.model](image))
             other.note(place, guess, truth, ignored)
@@ -144,6 +147,7 @@ def score_nnunet(
     evaluation = summarise(sheets, split, _facts(known, dataset, split))
     if out is not None:
         write_files(evaluation, out)
+        write_page(evaluation, "nnU-Net", seen, out)
     return evaluation
 
 

@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 
 from ehtseg.learning.baselines import BASELINES, Predictor
-from ehtseg.learning.score_sheets import Evaluation, Sheet, net_sheet, summarise, write_files
+from ehtseg.learning.score_sheets import Evaluation, Row, Sheet, net_sheet, summarise, write_files
 from ehtseg.learning.scores import THRESHOLDS
 from ehtseg.learning.seen import START, content, seen_before, sets_by_key, sets_of, start_warnings
 from ehtseg.reading.dataset import Dataset, survey
@@ -43,16 +43,17 @@ def evaluate(
     split: str = "test",
     out: Path | None = None,
     *,
-    thresholds: Sequence[float] = THRESHOLDS,
     cleaned: bool = False,
     progress: Callable[[int, int], None] = lambda _done, _total: None,
+    watch: Callable[[Row, Array, Array, Array], None] | None = None,
 ) -> Evaluation:
     """Score a trained network on one set of its split, or on all frames of a dataset.
 
     The function that segments videos predicts, by the torch engine at the precision of the
     training; frames are read and scored a few at a time. With `out`, the files of score_sheets.py
     are written there. Scored is what the network gives: with `cleaned`, its masks are cleaned
-    before (at the run's threshold) as `segment` does.
+    before (at the run's threshold) as `segment` does. `watch` is shown each frame as it is scored:
+    its row of scores.csv, image, true mask, probability.
 
     Raises: UserError for a set that the dataset does not hold, an `out` that cannot be a folder,
     whatever makes a run folder unusable, and too little memory.
@@ -64,7 +65,7 @@ def evaluate(
     flush_denormals()
     engine = TorchEngine(run.net(), run.facts["resolved"]["precision"], choose_device().value)
     opponents = fitted_baselines(run, dataset)
-    sheets = [net_sheet(run.threshold, thresholds), *(Sheet(name) for name in opponents)]
+    sheets = [net_sheet(run.threshold, THRESHOLDS), *(Sheet(name) for name in opponents)]
     mend = (lambda found: clean(found, run.threshold).probability) if cleaned else None
     seen = look(engine, dataset, indices, run.recipe.data.size, mend)
     for done, (i, image, truth, probability) in enumerate(seen, 1):
@@ -73,6 +74,8 @@ def evaluate(
         for sheet in sheets:
             found = opponents[sheet.model](image) if sheet.model in opponents else probability
             sheet.note(place, counted(dataset, i, found), truth, dataset.ignored(i))
+        if watch is not None:
+            watch(sheets[0].rows[-1], image, truth, probability)
         progress(done, len(indices))
     warnings = _warnings(run, [sets[i] for i in indices], split, opponents)
     warnings += _of_the_start(run, dataset, indices, sets, split)

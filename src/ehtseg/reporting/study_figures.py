@@ -66,6 +66,16 @@ class Time:
     censored: bool
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class Outlined:
+    """A frame with its true mask and the one that was found."""
+
+    title: str  # may have several lines
+    picture: Array  # uint8 (h, w) or (h, w, 3)
+    truth: Array  # uint8 (h, w), tissue from 128 up
+    found: Array
+
+
 def in_style() -> AbstractContextManager[None]:
     """Within it figures are drawn in the style of all figures of this package."""
     return mpl.rc_context(STYLE)
@@ -208,6 +218,25 @@ def examples(pictures: Mapping[str, Array], truth: Array) -> Figure:
         axes.imshow(picture, cmap="gray", vmin=0, vmax=255)
         axes.contour(truth, levels=[127.5], colors=[VERMILION], linewidths=0.8)
         axes.set_title(textwrap.fill(name, TITLE), fontsize=6.2, loc="left")
+    return figure
+
+
+def outlines(shown: Sequence[Outlined]) -> Figure:
+    """Small pictures beside each other, each with two outlines: as labelled and as found."""
+    count = -(-len(shown) // COLUMNS)
+    tallest = max(each.truth.shape[0] / each.truth.shape[1] for each in shown)
+    size = WIDTH, count * (min(tallest, 1.5) * WIDTH / COLUMNS + 0.4)
+    figure = Figure(size, layout="constrained")
+    grid = figure.subplots(count, COLUMNS, squeeze=False).ravel()
+    for axes in grid:
+        axes.set_axis_off()
+    for axes, each in zip(grid, shown, strict=False):
+        axes.imshow(each.picture, cmap="gray", vmin=0, vmax=255)
+        for mask, colour in ((each.truth, VERMILION), (each.found, BLUE)):
+            if mask.min() < 127.5 < mask.max():
+                axes.contour(mask, levels=[127.5], colors=[colour], linewidths=0.8)
+        lines = [textwrap.fill(line, TITLE) for line in each.title.splitlines()]
+        axes.set_title("\n".join(lines), fontsize=6.2, loc="left", parse_math=False)
     return figure
 
 
