@@ -36,7 +36,7 @@ def main(out: Path = ROOT / "demo", *more: str) -> None:
     print(f"\nDone in {time.perf_counter() - started:.0f} s. Look at:")
     for path in (
         run / "history.png",
-        out / "scores" / "scores.csv",
+        out / "scores" / "report.html",
         out / "segmented" / "demo" / "overlay.mp4",
         out / "segmented" / "demo" / "figure.png",
     ):
