@@ -87,6 +87,14 @@ def test_short_clips_hours_apart_have_a_window_each() -> None:
     assert table["beat_rate_bpm"] == pytest.approx(60 / (1 + np.arange(24) / 24))
 
 
+@pytest.mark.parametrize(("clip_s", "rate"), [(4.0, np.nan), (20.0, 0.0)])
+def test_a_clip_too_short_for_an_arrest_has_no_rate(clip_s: float, rate: float) -> None:
+    frames_s = np.concatenate([np.arange(0, 30, 0.05), 3600 + np.arange(0, clip_s, 0.05)])
+    table = sliding_windows(np.arange(0.5, 30), {}, (0.0, float(frames_s[-1])), frames_s=frames_s)
+    assert table["n_beats"].tolist() == [30, 0]
+    assert table["beat_rate_bpm"] == pytest.approx([60, rate], nan_ok=True)
+
+
 @pytest.mark.parametrize("pause_s", [600.0, 86_400.0, 30 * 86_400.0])
 def test_a_pause_costs_the_same_however_long_it_is(pause_s: float) -> None:
     """A month on a grid of 20 points a second would be 400 MB for one trace."""

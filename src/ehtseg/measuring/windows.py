@@ -8,6 +8,7 @@ import numpy as np
 
 from ehtseg.measuring.levels import frame_interval_s
 from ehtseg.measuring.rhythm import (
+    SLOWEST_S,
     beat_rate_bpm,
     cv_rr,
     gaps_s,
@@ -87,6 +88,8 @@ def sliding_windows(
         window_s = start_s[len(rows)], end_s[len(rows)]
         if frames_s is not None and seen_share(frames_s, *window_s) < SEEN:
             rate_bpm = np.nan
+        if rate_bpm == 0 and np.ptp(window_s) < min(SLOWEST_S, width_s):
+            rate_bpm = np.nan  # of a clip too short for an arrest
         medians = {name: _median(values[first:stop]) for name, values in columns.items()}
         beats = {"n_beats": float(stop - first), "beat_rate_bpm": rate_bpm}
         rows.append({**beats, **medians, **irregularity(inside)})
