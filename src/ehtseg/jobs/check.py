@@ -14,9 +14,12 @@ from ehtseg.reading.dataset import Dataset, survey
 from ehtseg.reading.inspected import Inspected
 from ehtseg.reading.splits import split_dataset
 from ehtseg.recipe import MOST_TO_ADAPT, DataRecipe
-from ehtseg.records import UserError
+from ehtseg.records import UserError, written_whole
+from ehtseg.reporting.study_figures import in_style, outlined, outlines
 
 LISTED = 12  # recordings, sizes or kinds told one by one
+DRAWN = 24  # frames
+DOTS_PER_INCH = 200
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,6 +53,36 @@ def check(folders: Sequence[Path], recording: str | None = None) -> CheckReport:
         lines += _splits(dataset)
     lines += _listed("notes", list(dataset.notes))
     return CheckReport(tuple(lines), found.problems)
+
+
+def draw(folders: Sequence[Path], path: Path, recording: str | None = None) -> None:
+    """A PNG of frames of every recording with the outlines of their masks, as they are read.
+
+    Raises: UserError for another suffix, and where no frame can be read.
+    """
+    if path.suffix.lower() != ".png":
+        raise UserError("a picture that ends in .png", str(path), "Give such a name.")
+    dataset = survey(folders, recording).dataset
+    if not len(dataset):
+        cure = "Correct what `ehtseg check` says first."
+        raise UserError("frames that can be read", "none", cure)
+    shown = []
+    for i in _evenly(dataset):
+        image, mask = dataset.read(i)
+        ignored = dataset.ignored(i)
+        blank = np.zeros_like(mask) if ignored is None else ignored
+        frame = dataset.frames[i]
+        shown.append(outlined(f"{frame.image.name} of {frame.recording}", image, mask, blank))
+    with in_style(), written_whole(path) as beside:
+        outlines(shown).savefig(beside, format="png", dpi=DOTS_PER_INCH)
+
+
+def _evenly(dataset: Dataset) -> list[int]:
+    """At most `DRAWN` frames, as many of each recording, evenly over it."""
+    groups = list(dataset.recordings.values())[:DRAWN]
+    each = max(1, DRAWN // len(groups))
+    picked = (np.unique(np.linspace(0, len(g) - 1, each).round().astype(int)) for g in groups)
+    return [group[k] for group, places in zip(groups, picked, strict=True) for k in places]
 
 
 def _recordings(dataset: Dataset) -> list[str]:

@@ -13,7 +13,6 @@ from itertools import zip_longest
 from pathlib import Path
 from typing import Any
 
-import cv2
 import numpy as np
 
 from ehtseg.learning import evaluate as scoring
@@ -26,6 +25,7 @@ from ehtseg.reporting.study_figures import (
     Outlined,
     distributions,
     in_style,
+    outlined,
     outlines,
     reliability_panels,
     threshold_panels,
@@ -37,7 +37,6 @@ from ehtseg.study.intervals import Interval, interval
 from ehtseg.study.report_pixels import plateau
 
 WORST = 7  # frames that are shown, beside the best one
-LARGEST_PX = 420  # longer side of such a picture
 MOST_GROUPS = 12  # recordings that are drawn apart
 NETWORK = "the network"
 COLUMNS = {
@@ -249,9 +248,6 @@ def _place(kept: Kept) -> tuple[float, int]:
 
 
 def _outlined(row: dict[str, Any], image: Array, truth: Array, probability: Array) -> Outlined:
-    share = min(1.0, LARGEST_PX / max(truth.shape))
-    size = round(truth.shape[1] * share), round(truth.shape[0] * share)
-    masks = (255 * np.asarray(mask, np.uint8) for mask in (truth, probability >= PRIMARY))
-    small = [cv2.resize(each, size, interpolation=cv2.INTER_AREA) for each in (image, *masks)]
     scores = f"Dice {row['dice']:.3f}, HD95 {row['hd95_px']:.1f} px"
-    return Outlined(f"{row['image']} of {row['recording']}\n{scores}", *small)
+    title = f"{row['image']} of {row['recording']}\n{scores}"
+    return outlined(title, image, truth, probability >= PRIMARY)
