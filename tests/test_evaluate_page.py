@@ -140,7 +140,7 @@ def test_intervals_are_over_recordings_and_one_has_none() -> None:
 
 @pytest.mark.parametrize("count", [2, 40])
 def test_many_recordings_are_not_drawn_apart(count: int) -> None:
-    found = made_up({f"<b>{k}": [0.9, 0.8] for k in range(count)}, 0.5)
+    found = made_up({f"<b>$x_{{${k}": [0.9, 0.8] for k in range(count)}, 0.5)
     with in_style():
         document = document_of(found, "x", noted([("a", 0.5)]))
         spread = next(p for p in document.each(Picture) if p.name == "frames")

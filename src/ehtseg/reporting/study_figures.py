@@ -256,7 +256,7 @@ def _rows(labels: Sequence[str]) -> tuple[Figure, Axes]:
     """Axes with one row a label, the first on top."""
     figure = Figure((WIDTH, 0.7 + LINE * len(labels)), layout="constrained")
     axes = figure.subplots()
-    axes.set_yticks(range(len(labels)), labels, fontsize=7)
+    axes.set_yticks(range(len(labels)), labels, fontsize=7, parse_math=False)
     axes.set_ylim(len(labels) - 0.4, -0.6)
     axes.grid(axis="x", color="#eeeeee")
     axes.set_axisbelow(True)
