@@ -9,10 +9,11 @@ import pytest
 from matplotlib.colors import to_rgb
 from PIL import Image
 
-from ehtseg.jobs.check import DRAWN, draw
+from ehtseg.jobs.check import DRAWN, _evenly, check
+from ehtseg.reading.dataset import survey
 from ehtseg.records import UserError
 from ehtseg.reporting.figures import BLUE, VERMILION
-from ehtseg.reporting.study_figures import outlined, outlines
+from ehtseg.reporting.outlines import outlined, outlines
 
 
 def labelled(folder: Path, count: int = 3, ignore: bool = False) -> Path:
@@ -43,7 +44,9 @@ def test_the_picture_shows_what_is_tissue_and_what_does_not_count(
     tmp_path: Path, ignore: bool
 ) -> None:
     folder, picture = labelled(tmp_path / "data", ignore=ignore), tmp_path / "labels.png"
-    draw([folder], picture)
+    report = check([folder], picture=picture)
+    assert report.ok
+    assert f"Look at {picture}" in report.lines[-1]
     outline = near(picture, VERMILION)
     high, wide = np.ptp(outline[:, 0]), np.ptp(outline[:, 1])
     assert wide > 2 * high > 0, "three squares, twice as wide as high, beside each other"
@@ -51,9 +54,6 @@ def test_the_picture_shows_what_is_tissue_and_what_does_not_count(
 
 
 def test_every_recording_is_in_it(tmp_path: Path) -> None:
-    from ehtseg.jobs.check import _evenly
-    from ehtseg.reading.dataset import survey
-
     folders = [labelled(tmp_path / f"film{k}", count) for k, count in enumerate((40, 2, 9))]
     dataset = survey(folders).dataset
     chosen = _evenly(dataset)
@@ -65,13 +65,28 @@ def test_every_recording_is_in_it(tmp_path: Path) -> None:
     assert len(chosen) == len(set(chosen)) <= DRAWN
 
 
-def test_another_suffix_and_no_frames_are_refused(tmp_path: Path) -> None:
+def test_another_suffix_is_refused_and_nothing_is_drawn_of_nothing(tmp_path: Path) -> None:
     folder = labelled(tmp_path / "data")
     with pytest.raises(UserError, match=r"ends in \.png"):
-        draw([folder], tmp_path / "labels.jpg")
-    with pytest.raises(UserError, match="frames that can be read"):
-        draw([tmp_path / "nowhere"], tmp_path / "labels.png")
+        check([folder], picture=tmp_path / "labels.jpg")
+    report = check([tmp_path / "nowhere"], picture=tmp_path / "labels.png")
+    assert not report.ok
+    assert "Look at" not in " ".join(report.lines)
     assert list(tmp_path.iterdir()) == [folder], "nothing half-written"
+
+
+def test_every_file_is_read_once_for_the_report(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen: list[object] = []
+
+    def counting(*given: object) -> object:
+        seen.append(given)
+        return survey(*given)  # type: ignore[arg-type]
+
+    monkeypatch.setattr("ehtseg.jobs.check.survey", counting)
+    check([labelled(tmp_path / "data")], picture=tmp_path / "labels.png")
+    assert len(seen) == 1
 
 
 def test_masks_without_an_outline_are_drawn_without_one() -> None:

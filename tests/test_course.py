@@ -13,7 +13,7 @@ import pytest
 from matplotlib.figure import Figure
 
 from ehtseg.measuring.events import Event
-from ehtseg.reporting.course import course_figure, course_svg, has_course, write_course
+from ehtseg.reporting.course import course_figure, has_course, write_course
 from ehtseg.reporting.page import write_page
 from ehtseg.reporting.report import Report
 from test_reporting import report as report
@@ -46,8 +46,7 @@ def test_a_short_recording_has_no_course(report: Report, tmp_path: Path) -> None
     for few in ((), windows([0.0, 10.0])):
         short = replace(report, windows=few)
         assert not has_course(short)
-        assert course_svg(short) == ""
-        write_course(short, tmp_path)
+        assert write_course(short, tmp_path) == ""
     assert list(tmp_path.iterdir()) == []
     unknown = [{**row, "beat_rate_bpm": np.nan} for row in windows([0.0, 10.0, 20.0, 30.0])]
     assert not has_course(replace(report, windows=tuple(unknown)))
@@ -82,7 +81,7 @@ def test_nothing_is_drawn_across_a_pause(
     assert float(figure.axes[0].lines[0].get_xdata()[2]) == pytest.approx(at, rel=1e-3)  # type: ignore[index]
 
 
-def test_events_and_lasting_changes_stand_in_it(report: Report) -> None:
+def test_events_and_lasting_changes_stand_in_it(report: Report, tmp_path: Path) -> None:
     events = (Event(120.0, "$isoprenaline$ <1 µM>"), Event(150.0, "wash"))
     late = (Event(99_999.0, "after the end"),)
     long = replace(
@@ -100,7 +99,7 @@ def test_events_and_lasting_changes_stand_in_it(report: Report) -> None:
     spans = [len(axes.patches) for axes in figure.axes]
     assert spans == [1, 0, 0], "a change of the interval is one of the rate; tau has no panel"
     assert [text.get_text() for text in figure.axes[0].texts] == [each.label for each in events]
-    root = ElementTree.fromstring(course_svg(long))
+    root = ElementTree.fromstring(write_course(long, tmp_path))
     assert "$isoprenaline$ <1 µM>" in "".join(root.itertext())
 
 
@@ -108,11 +107,10 @@ def test_the_page_shows_the_course(report: Report, tmp_path: Path) -> None:
     write_page(report, tmp_path / "short.html")
     assert "<h2>Course</h2>" not in (tmp_path / "short.html").read_text()
     long = replace(report, windows=windows([10.0 * k for k in range(20)]), changes=CHANGES)
-    write_page(long, tmp_path / "long.html")
+    svg = write_course(long, tmp_path)
+    write_page(long, tmp_path / "long.html", svg)
     page = (tmp_path / "long.html").read_text()
     assert re.search(r'<h2>Course</h2>\s*<img class="drawn" src="data:image/svg\+xml;base64,', page)
-    write_course(long, tmp_path)
-    first = (tmp_path / "course.svg").read_bytes()
-    write_course(long, tmp_path)
-    assert (tmp_path / "course.svg").read_bytes() == first, "the same report, the same file"
+    assert (tmp_path / "course.svg").read_text(encoding="utf-8") == svg
+    assert write_course(long, tmp_path) == svg, "the same report, the same file"
     assert (tmp_path / "course.png").read_bytes()[:4] == b"\x89PNG"

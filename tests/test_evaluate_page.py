@@ -14,7 +14,8 @@ from ehtseg.jobs.evaluate import WORST, Extremes, document_of, evaluate
 from ehtseg.learning.score_sheets import Evaluation
 from ehtseg.reading.dataset import open_dataset
 from ehtseg.reporting.document import Picture, Points, Table
-from ehtseg.reporting.study_figures import LARGEST_PX, in_style
+from ehtseg.reporting.outlines import LARGEST_PX
+from ehtseg.reporting.study_figures import in_style
 from ehtseg.seeing.run_folder import RunFolder
 from test_evaluate import folder as folder
 from test_evaluate import run as run

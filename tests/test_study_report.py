@@ -19,6 +19,7 @@ from conftest import Cli
 from ehtseg.records import UserError
 from ehtseg.reporting import study_figures
 from ehtseg.reporting.document import Document, Line, Picture, Points, Section, Table, table
+from ehtseg.reporting.embedded import as_svg
 from ehtseg.reporting.study_figures import (
     Curve,
     Mark,
@@ -28,7 +29,7 @@ from ehtseg.reporting.study_figures import (
     threshold_panels,
     times,
 )
-from ehtseg.reporting.study_page import as_markdown, as_svg, write_document
+from ehtseg.reporting.study_page import as_markdown, write_document
 from ehtseg.study import found as found_module
 from ehtseg.study.convergence import GOOD, Course, courses, horizon, mean_ratio, restricted
 from ehtseg.study.designs import (

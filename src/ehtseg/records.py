@@ -1,4 +1,4 @@
-"""The nouns that cross rooms, and the error that a user can mend.
+"""The nouns and words that cross rooms, and the error that a user can mend.
 
 Shape letters, used in every name and comment of the package:
 T frames of one recording, N images, B batch, C image channels (1 grey, 3 RGB),
@@ -60,6 +60,20 @@ class Scaling:
     low: float
     high: float
     source: str  # "8-bit as it is", "percentiles 0.5 and 99.5 of 32 frames", ...
+
+
+def in_words(seconds: float) -> str:
+    """How long something lasted, in its two largest units.
+
+    >>> in_words(5.25), in_words(3592), in_words(3599.9), in_words(12_600), in_words(604_790)
+    ('5.25 s', '59 min 52 s', '1 h', '3 h 30 min', '7 d')
+    """
+    units = (("d", 24, "h", 3600), ("h", 60, "min", 60), ("min", 60, "s", 1))
+    for large, size, small, small_s in units:
+        if round(seconds) >= size * small_s:
+            whole, rest = divmod(round(seconds / small_s), size)
+            return f"{whole} {large} {rest} {small}" if rest else f"{whole} {large}"
+    return f"{seconds:.4g} s"
 
 
 @contextmanager

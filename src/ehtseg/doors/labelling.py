@@ -52,16 +52,12 @@ def check(
     """Say what is in labelled folders, how it will be read, and every problem with its cure."""
     from ehtseg.doors.show import say
     from ehtseg.jobs.check import check as check_folders
-    from ehtseg.jobs.check import draw
 
-    report = check_folders(folders, recording)
+    report = check_folders(folders, recording, picture)
     for line in report.lines:
         say(line)
     for number, problem in enumerate(report.problems, 1):
         say(f"Problem {number}: {problem}", style="red")
-    if picture is not None:
-        draw(folders, picture, recording)
-        say(f"Look at {picture}: vermilion the masks as they are read, blue what does not count.")
     if not report.ok:
         raise typer.Exit(2)
 

@@ -96,7 +96,9 @@ def evaluate(
     run: Annotated[Path, typer.Argument(help="A run folder, or: shipped.")],
     folders: Folders,
     split: Annotated[str, typer.Option(help="test, validation, train or all.")] = "test",
-    out: Annotated[Path | None, typer.Option("--out", "-o", help="For scores.csv ...")] = None,
+    out: Annotated[
+        Path | None, typer.Option("--out", "-o", help="For report.html, scores.csv ...")
+    ] = None,
     recording: Recording = None,
     clean: Annotated[bool, typer.Option("--clean", help="Masks as segment cleans them.")] = False,
 ) -> None:

@@ -106,8 +106,7 @@ def write_analysis(
     with folder_written_whole(folder) as beside:
         write_tables(report, beside)
         write_figures(report, beside)
-        write_course(report, beside)
-        write_page(report, beside / "report.html")
+        write_page(report, beside / "report.html", write_course(report, beside))
         material.keep(beside)
         if doubt:
             again.keep(doubt, beside)

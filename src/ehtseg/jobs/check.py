@@ -15,7 +15,8 @@ from ehtseg.reading.inspected import Inspected
 from ehtseg.reading.splits import split_dataset
 from ehtseg.recipe import MOST_TO_ADAPT, DataRecipe
 from ehtseg.records import UserError, written_whole
-from ehtseg.reporting.study_figures import in_style, outlined, outlines
+from ehtseg.reporting.outlines import outlined, outlines
+from ehtseg.reporting.study_figures import in_style
 
 LISTED = 12  # recordings, sizes or kinds told one by one
 DRAWN = 24  # frames
@@ -35,11 +36,18 @@ class CheckReport:
         return not self.problems
 
 
-def check(folders: Sequence[Path], recording: str | None = None) -> CheckReport:
+def check(
+    folders: Sequence[Path], recording: str | None = None, picture: Path | None = None
+) -> CheckReport:
     """Read every file of the folders once and tell what they hold; faults do not stop it.
 
-    `recording` names the recording of all frames that no meta.json names one for.
+    `recording` names the recording of all frames that no meta.json names one for. With `picture`
+    a PNG is written there: frames of every recording with their masks, as they are read.
+
+    Raises: UserError for a picture that is no .png or cannot be written.
     """
+    if picture is not None and picture.suffix.lower() != ".png":
+        raise UserError("a picture that ends in .png", str(picture), "Give such a name.")
     found = survey(folders, recording)
     looks, dataset = found.looks, found.dataset
     lines = [
@@ -52,20 +60,14 @@ def check(folders: Sequence[Path], recording: str | None = None) -> CheckReport:
         lines += _tissue(looks)
         lines += _splits(dataset)
     lines += _listed("notes", list(dataset.notes))
+    if picture is not None and looks:
+        _draw(dataset, picture)
+        lines.append(f"Look at {picture}: vermilion the masks, blue what does not count.")
     return CheckReport(tuple(lines), found.problems)
 
 
-def draw(folders: Sequence[Path], path: Path, recording: str | None = None) -> None:
-    """A PNG of frames of every recording with the outlines of their masks, as they are read.
-
-    Raises: UserError for another suffix, and where no frame can be read.
-    """
-    if path.suffix.lower() != ".png":
-        raise UserError("a picture that ends in .png", str(path), "Give such a name.")
-    dataset = survey(folders, recording).dataset
-    if not len(dataset):
-        cure = "Correct what `ehtseg check` says first."
-        raise UserError("frames that can be read", "none", cure)
+def _draw(dataset: Dataset, path: Path) -> None:
+    """Frames of every recording with the outlines of their masks, as they are read."""
     shown = []
     for i in _evenly(dataset):
         image, mask = dataset.read(i)

@@ -20,17 +20,15 @@ from ehtseg.learning.score_sheets import NET, PRIMARY, Evaluation
 from ehtseg.reading.dataset import Dataset
 from ehtseg.records import Array, written_whole
 from ehtseg.reporting.document import Block, Document, Line, Picture, Points, Section, Table, table
+from ehtseg.reporting.outlines import Outlined, outlined, outlines
 from ehtseg.reporting.study_figures import (
     Curve,
-    Outlined,
     distributions,
     in_style,
-    outlined,
-    outlines,
     reliability_panels,
     threshold_panels,
 )
-from ehtseg.reporting.study_page import as_svg, html
+from ehtseg.reporting.study_page import figures_of, html
 from ehtseg.seeing.run_folder import RunFolder, open_run
 from ehtseg.study.found import OPPONENTS
 from ehtseg.study.intervals import Interval, interval
@@ -76,9 +74,9 @@ def write_page(found: Evaluation, name: str, seen: Extremes, out: Path) -> None:
     """
     with in_style():
         document = document_of(found, name, seen)
-        drawn = {picture.name: as_svg(picture.figure) for picture in document.each(Picture)}
+    page = html(document, figures_of(document))
     with written_whole(out / "report.html") as beside:
-        beside.write_text(html(document, drawn), encoding="utf-8")
+        beside.write_text(page, encoding="utf-8")
 
 
 Kept = tuple[float, int, Outlined]  # Dice, which frame it was, and how it looks

@@ -7,9 +7,9 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from ehtseg.measuring.levels import frame_interval_s
-from ehtseg.measuring.rhythm import SLOWEST_S, beat_rate_bpm, cv_rr, gaps_s, intervals_s, known
-from ehtseg.measuring.windows import LONGEST_S, seen_share
+from ehtseg.measuring.levels import filmed_parts, frame_interval_s
+from ehtseg.measuring.rhythm import SLOWEST_S, beat_rate_bpm, cv_rr, intervals_s, known
+from ehtseg.measuring.windows import seen_share
 from ehtseg.records import Array
 
 EFFECT_S = 180.0  # an effect is read in the last so many seconds before the next event or the end
@@ -47,8 +47,7 @@ def begins_clip(event_s: float, frames_s: Array) -> bool:
     >>> [begins_clip(at, frames_s) for at in (1.0, 30.0, 60.0, 60.5)]
     [False, False, True, False]
     """
-    longest_s = max(LONGEST_S, 2 * frame_interval_s(frames_s))
-    first_s = gaps_s(frames_s, longest_s)[:, 1]
+    first_s = np.array([frames_s[part[0]] for part in filmed_parts(frames_s)[1:]])
     return bool(np.any(np.abs(first_s - event_s) <= frame_interval_s(frames_s) / 2))
 
 

@@ -13,9 +13,9 @@ from datetime import timedelta
 from pathlib import Path
 from typing import TypeVar
 
-from ehtseg.reading.stamps import Stamp, in_words, stamp_of
+from ehtseg.reading.stamps import Stamp, stamp_of
 from ehtseg.reading.video import Video, open_alike
-from ehtseg.records import Frame, UserError
+from ehtseg.records import Frame, UserError, in_words
 
 ALIKE = 0.02  # rates and scales of one camera setting agree within this share
 

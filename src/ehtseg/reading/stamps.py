@@ -34,20 +34,6 @@ class Stamp:
         return WHOLE_S if self.at.microsecond == 0 else 1e-3
 
 
-def in_words(seconds: float) -> str:
-    """How long something lasted, in its two largest units.
-
-    >>> in_words(5.25), in_words(3592), in_words(3599.9), in_words(12_600), in_words(604_790)
-    ('5.25 s', '59 min 52 s', '1 h', '3 h 30 min', '7 d')
-    """
-    units = (("d", 24, "h", 3600), ("h", 60, "min", 60), ("min", 60, "s", 1))
-    for large, size, small, small_s in units:
-        if round(seconds) >= size * small_s:
-            whole, rest = divmod(round(seconds / small_s), size)
-            return f"{whole} {large} {rest} {small}" if rest else f"{whole} {large}"
-    return f"{seconds:.4g} s"
-
-
 def stamp_of(path: Path) -> Stamp | None:
     """The start of a recording from its header, or from `start` in a folder's meta.json.
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import textwrap
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -15,6 +14,7 @@ from matplotlib.figure import Figure
 
 from ehtseg.measuring.events import Event
 from ehtseg.records import Array
+from ehtseg.reporting.embedded import as_svg
 from ehtseg.reporting.figures import (
     BLUE,
     DOTS_PER_INCH,
@@ -42,21 +42,16 @@ PANELS = {  # words of an axis: beginnings of the columns that it shows, and the
 CHANGED = {"rr_s": "beat_rate_bpm"}  # the column in which a change of another quantity is drawn
 
 
-def write_course(report: Report, folder: Path) -> None:
-    """course.svg and course.png, where the recording is long enough for a course."""
-    if has_course(report):
-        with mpl.rc_context(STYLE):
-            figure = course_figure(report)
-            (folder / "course.svg").write_text(_as_svg(figure, report.name), encoding="utf-8")
-            figure.savefig(folder / "course.png", dpi=DOTS_PER_INCH)
-
-
-def course_svg(report: Report) -> str:
-    """The figure as text; "" where there is no course."""
+def write_course(report: Report, folder: Path) -> str:
+    """course.svg and course.png of a recording long enough for a course; the SVG, else ""."""
     if not has_course(report):
         return ""
     with mpl.rc_context(STYLE):
-        return _as_svg(course_figure(report), report.name)
+        figure = course_figure(report)
+        figure.savefig(folder / "course.png", dpi=DOTS_PER_INCH)
+    svg = as_svg(figure, report.name)
+    (folder / "course.svg").write_text(svg, encoding="utf-8")
+    return svg
 
 
 def has_course(report: Report) -> bool:
@@ -133,9 +128,3 @@ def _name_events(axes: Axes, events: Sequence[Event], unit_s: float) -> None:
         row = 1.02 + ROW * (rows - 1 - number % ROWS)
         side = "left" if at < middle else "right"
         axes.text(at, row, words, size=6, ha=side, parse_math=False, **place)
-
-
-def _as_svg(figure: Figure, title: str) -> str:
-    file = io.StringIO()
-    figure.savefig(file, format="svg", metadata={"Date": None, "Title": title})
-    return file.getvalue()

@@ -21,8 +21,7 @@ from ehtseg.measuring.beats import BeatFinding
 from ehtseg.measuring.events import Event
 from ehtseg.measuring.levels import filmed_parts
 from ehtseg.measuring.traces import stem
-from ehtseg.reading.stamps import in_words
-from ehtseg.records import Array
+from ehtseg.records import Array, in_words
 from ehtseg.reporting.pauses import TimeAxis, time_axis
 from ehtseg.reporting.report import Clock, Report
 
@@ -141,7 +140,7 @@ def _draw_trace(axes: Axes, report: Report, finding: BeatFinding) -> None:
         shown = f"{word} ({len(chosen)})"
         axes.plot(along.at(at_s) * scale, level, marker=mark, label=shown, **drawn)
     _draw_events(axes, report.events if report.clock.is_known else (), along)
-    axes.set_xlabel(f"time ({report.clock.unit})")
+    axes.set_xlabel(along.label(report.clock.unit))
     if along.pauses():
         _draw_pauses(axes, along, scale)
     axes.legend(loc="lower left", bbox_to_anchor=(0, 1), ncols=2, borderaxespad=0, fontsize=7)
@@ -178,7 +177,6 @@ def _draw_pauses(axes: Axes, along: TimeAxis, scale: float) -> None:
     room_s = float(np.ptp(along.drawn_s)) * longest * LETTER_INCHES / WIDE_INCHES
     ticks_s = along.ticks(ABOUT_TICKS, room_s)
     axes.set_xticks(along.at(ticks_s) * scale, [f"{at:.10g}" for at in ticks_s * scale])
-    axes.set_xlabel(f"{axes.get_xlabel()}; grey: not filmed, drawn short")
 
 
 def _draw_beats(axes: Axes, finding: BeatFinding, clock: Clock) -> None:

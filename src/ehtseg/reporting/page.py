@@ -6,7 +6,6 @@ the template engine; the data block escapes `<` as JSON allows.
 
 from __future__ import annotations
 
-import base64
 import io
 import json
 import math
@@ -20,10 +19,9 @@ from markupsafe import Markup, escape
 from PIL import Image
 
 from ehtseg.measuring.quality import why_no_trace
-from ehtseg.reading.stamps import in_words
-from ehtseg.records import Array
+from ehtseg.records import Array, in_words
 from ehtseg.reporting.conclusions import measured_by
-from ehtseg.reporting.course import course_svg
+from ehtseg.reporting.embedded import as_address
 from ehtseg.reporting.figures import label, parted, relaxed_level
 from ehtseg.reporting.pauses import time_axis
 from ehtseg.reporting.report import Report
@@ -43,8 +41,8 @@ EFFECT_COLUMNS = (
 )  # fmt: skip
 
 
-def write_page(report: Report, path: Path) -> None:
-    """The page of one recording."""
+def write_page(report: Report, path: Path, course: str = "") -> None:
+    """The page of one recording; `course` is its figure as SVG (course.py), if it has one."""
     page = templates().get_template("recording.html.j2")
     context = {
         "report": report,
@@ -57,7 +55,7 @@ def write_page(report: Report, path: Path) -> None:
         "label": label(report.choice.name) if report.choice else "",
         "why_no_trace": why_no_trace(len(report.traces.time_s)),
         "movie": report.movie,
-        "course": as_address("image/svg+xml", course_svg(report).encode()),
+        "course": as_address(course) if course else "",
     }
     path.write_text(page.render(context), encoding="utf-8")
 
@@ -78,7 +76,6 @@ def trace_data(report: Report) -> dict[str, Any]:
     line = np.interp(time_s, finding.time_s, finding.baseline) - zero
     events = [[event.time_s, event.label] for event in report.events] if clock.is_known else []
     axis = time_axis(finding.time_s)
-    short = "; grey: not filmed, drawn short" if axis.pauses() else ""
     return {
         "knots": [[_moment(at * scale) for at in knots] for knots in (axis.true_s, axis.drawn_s)],
         "pauses": [
@@ -99,7 +96,7 @@ def trace_data(report: Report) -> dict[str, Any]:
             for beat in finding.beats
         ],
         "events": events,
-        "xLabel": f"time ({clock.unit}){short}",
+        "xLabel": axis.label(clock.unit),
         "yLabel": label(report.choice.name),
     }
 
@@ -112,12 +109,7 @@ def as_data_url(picture: Array) -> str:
     image.thumbnail((LARGEST_PX, LARGEST_PX))
     file = io.BytesIO()
     image.save(file, "PNG", optimize=True)
-    return as_address("image/png", file.getvalue())
-
-
-def as_address(kind: str, content: bytes) -> str:
-    """A file as the address of itself; "" for no content."""
-    return f"data:{kind};base64,{base64.b64encode(content).decode()}" if content else ""
+    return as_address(file.getvalue(), "png")
 
 
 def inline_json(content: dict[str, Any]) -> str:

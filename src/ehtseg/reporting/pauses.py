@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
+from matplotlib.ticker import MaxNLocator
 
 from ehtseg.measuring.levels import filmed_parts
 from ehtseg.records import Array
@@ -30,12 +31,17 @@ class TimeAxis:
         table = np.stack([self.drawn_s[ends], self.drawn_s[starts], lasted_s], 1)
         return [(float(start), float(end), float(lasted)) for start, end, lasted in table]
 
+    def label(self, unit: str) -> str:
+        """What stands below the axis."""
+        return f"time ({unit}){'; grey: not filmed, drawn short' if self.pauses() else ''}"
+
     def ticks(self, about: int, room_s: float) -> Array:
         """Moments to be labelled: round ones, `about` so many on the whole axis, and each part's
         start; of those that are drawn nearer to each other than `room_s` the later one is left out.
         """
         starts_s = self.true_s[::2]
-        step_s = _round_up(float(np.ptp(self.drawn_s)) / about)
+        steps = MaxNLocator(about, steps=[1, 2, 5, 10])
+        step_s = float(np.diff(steps.tick_values(0, np.ptp(self.drawn_s)))[0])
         first = np.ceil(self.true_s[::2] / step_s).astype(int)
         stop = np.floor(self.true_s[1::2] / step_s).astype(int) + 1
         round_s = [step_s * np.arange(*each) for each in zip(first, stop, strict=True)]
@@ -65,12 +71,6 @@ def time_axis(time_s: Array) -> TimeAxis:
     steps_s = np.diff(true_s)
     steps_s[1::2] = widest_s
     return TimeAxis(true_s, true_s[0] + np.append(0.0, steps_s.cumsum()))
-
-
-def _round_up(step_s: float) -> float:
-    """1, 2 or 5 times a power of ten."""
-    power = 10 ** np.floor(np.log10(step_s))
-    return float(next(n * power for n in (1, 2, 5, 10) if n * power >= step_s))
 
 
 def _apart(moments_s: Array, drawn_s: Array, room_s: float) -> Array:

@@ -6,8 +6,6 @@ can be told apart under every colour blindness; cells that are wide enough hold 
 
 from __future__ import annotations
 
-import base64
-import io
 import math
 import textwrap
 from collections.abc import Callable, Sequence
@@ -22,6 +20,7 @@ from matplotlib.ticker import NullFormatter
 from ehtseg.measuring.doses import hill
 from ehtseg.measuring.plate import plate_grid
 from ehtseg.records import Array, written_whole
+from ehtseg.reporting.embedded import as_address, as_svg
 from ehtseg.reporting.figures import BLUE, DOTS_PER_INCH, GREY, INK, STYLE, VERMILION
 from ehtseg.reporting.plate import Curve, Plate
 
@@ -56,13 +55,12 @@ def write_plate_figures(plate: Plate, out: Path) -> dict[str, str]:
     addresses = {}
     with mpl.rc_context(STYLE):
         for name, figure in plate_figures(plate).items():
-            figure.savefig(drawn := io.BytesIO(), format="svg", metadata={"Date": None})
+            svg = as_svg(figure)
             with written_whole(out / f"{name}.svg") as beside:
-                beside.write_bytes(drawn.getvalue())
+                beside.write_text(svg, encoding="utf-8")
             with written_whole(out / f"{name}.png") as beside:
                 figure.savefig(beside, dpi=DOTS_PER_INCH)
-            coded = base64.b64encode(drawn.getvalue()).decode()
-            addresses[name] = f"data:image/svg+xml;base64,{coded}"
+            addresses[name] = as_address(svg)
     return addresses
 
 

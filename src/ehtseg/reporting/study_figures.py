@@ -11,7 +11,6 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 
-import cv2
 import matplotlib as mpl
 import numpy as np
 from matplotlib.axes import Axes
@@ -28,7 +27,6 @@ PANEL = 1.45  # inches, the height of a small panel
 COLUMNS = 4  # small panels beside each other
 TITLE = 32  # characters of a panel's title in one line
 MOST_CURVES = 60  # that are drawn again in each panel
-LARGEST_PX = 420  # longer side of a picture with outlines
 PALE = "#d0d0d0"
 SERIES = (BLUE, VERMILION, "#009e73", "#cc79a7", INK, "#e69f00")
 SHAPES = ("o", "s", "^", "D", "v", "P")
@@ -66,16 +64,6 @@ class Time:
 
     steps: float
     censored: bool
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class Outlined:
-    """A frame with its true mask and the one that was found."""
-
-    title: str  # may have several lines
-    picture: Array  # uint8 (h, w) or (h, w, 3)
-    truth: Array  # uint8 (h, w), tissue from 128 up
-    found: Array
 
 
 def in_style() -> AbstractContextManager[None]:
@@ -220,35 +208,6 @@ def examples(pictures: Mapping[str, Array], truth: Array) -> Figure:
         axes.imshow(picture, cmap="gray", vmin=0, vmax=255)
         axes.contour(truth, levels=[127.5], colors=[VERMILION], linewidths=0.8)
         axes.set_title(textwrap.fill(name, TITLE), fontsize=6.2, loc="left")
-    return figure
-
-
-def outlined(title: str, picture: Array, truth: Array, found: Array) -> Outlined:
-    """A frame, uint8 (H, W) or (H, W, 3), with masks, bool (H, W), small enough to be kept."""
-    share = min(1.0, LARGEST_PX / max(truth.shape))
-    size = round(truth.shape[1] * share), round(truth.shape[0] * share)
-    masks = (255 * mask.astype(np.uint8) for mask in (truth, found))
-    small = [cv2.resize(each, size, interpolation=cv2.INTER_AREA) for each in (picture, *masks)]
-    return Outlined(title, *small)
-
-
-def outlines(shown: Sequence[Outlined]) -> Figure:
-    """Small pictures beside each other, each with two outlines: as labelled and as found."""
-    shapes = [min(each.truth.shape[0] / each.truth.shape[1], 1.5) for each in shown]
-    heights = [max(shapes[k : k + COLUMNS]) for k in range(0, len(shown), COLUMNS)]
-    size = WIDTH, sum(heights) * WIDTH / COLUMNS + 0.4 * len(heights)
-    figure = Figure(size, layout="constrained")
-    ratios = {"height_ratios": [height + 0.4 * COLUMNS / WIDTH for height in heights]}
-    grid = figure.subplots(len(heights), COLUMNS, squeeze=False, gridspec_kw=ratios).ravel()
-    for axes in grid:
-        axes.set_axis_off()
-    for axes, each in zip(grid, shown, strict=False):
-        axes.imshow(each.picture, cmap="gray", vmin=0, vmax=255)
-        for mask, colour in ((each.truth, VERMILION), (each.found, BLUE)):
-            if mask.min() < 127.5 < mask.max():
-                axes.contour(mask, levels=[127.5], colors=[colour], linewidths=0.8)
-        lines = [textwrap.fill(line, TITLE) for line in each.title.splitlines()]
-        axes.set_title("\n".join(lines), fontsize=6.2, loc="left", parse_math=False)
     return figure
 
 

@@ -1,4 +1,4 @@
-"""The report of a study: one HTML page that needs nothing else, its Markdown twin, and their parts.
+"""A document, as of a study: one HTML page that needs nothing else, its Markdown twin, their parts.
 
 report.html, report.md   the same document twice
 figures/*.svg            every figure
@@ -9,17 +9,12 @@ Nothing here depends on when or where it is written: the same document gives the
 
 from __future__ import annotations
 
-import base64
-import io
 from pathlib import Path
 from typing import Any
 
-import matplotlib as mpl
-from matplotlib.figure import Figure
-
 from ehtseg.records import written_whole
 from ehtseg.reporting.document import Block, Document, Picture, Points, Table
-from ehtseg.reporting.figures import STYLE
+from ehtseg.reporting.embedded import as_address, as_svg
 from ehtseg.reporting.page import templates
 from ehtseg.reporting.tables import write_rows
 
@@ -31,7 +26,7 @@ def write_document(document: Document, folder: Path) -> Path:
 
     Raises: UserError where the folder cannot be made or the disk is full.
     """
-    drawn = {picture.name: as_svg(picture.figure) for picture in document.each(Picture)}
+    drawn = figures_of(document)
     for name, svg in drawn.items():
         _write(folder / "figures" / f"{name}.svg", svg)
     for table in document.each(Table):
@@ -44,13 +39,18 @@ def write_document(document: Document, folder: Path) -> Path:
     return folder / "report.html"
 
 
+def figures_of(document: Document) -> dict[str, str]:
+    """Every figure as SVG, by its name."""
+    return {picture.name: as_svg(picture.figure) for picture in document.each(Picture)}
+
+
 def html(document: Document, drawn: dict[str, str]) -> str:
     """The page, with its figures inside (`drawn`: SVG by name)."""
     page = templates().get_template("study.html.j2")
     context: dict[str, Any] = {
         "document": document,
         "kind": lambda block: type(block).__name__,
-        "address": lambda block: _address(drawn[block.name]),
+        "address": lambda block: as_address(drawn[block.name]),
     }
     return page.render(context)
 
@@ -77,19 +77,6 @@ def as_markdown(block: Block) -> str:
     rows = [block.columns, rule, *(line.shown for line in block.lines)]
     text = "\n".join("| " + " | ".join(map(_escaped, row)) + " |" for row in rows)
     return _joined(f"**{_escaped(block.title)}**", text, _escaped(block.note))
-
-
-def as_svg(figure: Figure) -> str:
-    """A figure as SVG, without the date."""
-    file = io.StringIO()
-    with mpl.rc_context(STYLE):
-        figure.savefig(file, format="svg", metadata={"Date": None})
-    return file.getvalue()
-
-
-def _address(svg: str) -> str:
-    """The address of a figure that holds the figure itself."""
-    return f"data:image/svg+xml;base64,{base64.b64encode(svg.encode()).decode()}"
 
 
 def _forget_others(folder: Path, document: Document) -> None:

@@ -157,17 +157,17 @@ def _parts_blocks(found: Found, rows: Sequence[str], place: str) -> list[Block]:
 def _parts_line(found: Found, row: str, place: str) -> Line:
     images = found.images(row, place)
     wrong = images["fp"].sum() + images["fn"].sum()
-    plain = [each for each in _reliabilities(found, row, place) if each[0] == 1]
-    tempered = [each for each in _reliabilities(found, row, place) if each[0] != 1]
-    splits = [brier_split(diagram) for _, diagram in plain]
-    surest = [risk(diagram, SUREST) for _, diagram in plain]
+    diagrams = _reliabilities(found, row, place)
+    plain = [diagram for temperature, diagram in diagrams if temperature == 1]
+    mended = [diagram for temperature, diagram in diagrams if temperature != 1]
+    splits = [brier_split(diagram) for diagram in plain]
     means = {
         name: _mean([getattr(split, name) for split in splits])
         for name in ("reliability", "resolution", "uncertainty")
     }
-    means["reliability_calibrated"] = _mean([brier_split(each).reliability for _, each in tempered])
+    means["reliability_calibrated"] = _mean([brier_split(each).reliability for each in mended])
     means["wrong"] = float(wrong / (wrong + images["tp"].sum() + images["tn"].sum()))
-    means["wrong_surest"] = _mean(surest)
+    means["wrong_surest"] = _mean([risk(diagram, SUREST) for diagram in plain])
     shown = (row, *(_shown(each) for each in means.values()))
     return Line(shown, {"row": row, **means}, "apart" if row.endswith(STAND_IN) else "")
 
