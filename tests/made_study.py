@@ -54,7 +54,8 @@ class Story:
                 tables.setdefault(name, []).extend(rows)
         folder.mkdir(parents=True, exist_ok=True)
         write_tables(folder, tables)
-        write_facts(folder, {
+        own = {"design": self.study.design} if self.study.design else {}
+        write_facts(folder, own | {
             "study": self.study.name, "scale": self.scale, "data": {"film": "0" * 64},
             "command": self.study.command, "made_with": {"torch": "2"},
         })  # fmt: skip

@@ -35,7 +35,6 @@ from ehtseg.study.results import as_text, machine_words, read_examples, read_res
 from ehtseg.study.run import (
     Order,
     check_identity,
-    find_study,
     look_at,
     predict,
     predicted_s,
@@ -43,6 +42,7 @@ from ehtseg.study.run import (
 )
 from ehtseg.study.score import score_baselines
 from ehtseg.study.task import Task, machine_here
+from ehtseg.study.written import find_study
 from killable_study import made_up, tables_of, work_in
 
 HERE = Path(__file__).parent

@@ -211,18 +211,25 @@ def read_recipe(path: Path) -> dict[str, Any]:
 
     Raises: UserError for a missing file, broken YAML, or YAML that is not a mapping.
     """
+    sections = ", ".join(Recipe.model_fields)
+    return read_mapping(path, f"recipe of sections ({sections})", "fit: {epochs: 20}")
+
+
+def read_mapping(path: Path, what: str, example: str) -> dict[str, Any]:
+    """What a YAML file says, as nested dicts; `what` it should be is named in errors.
+
+    Raises: UserError for a missing file, broken YAML, or YAML that is not a mapping.
+    """
     try:
-        decisions = yaml.safe_load(path.read_text(encoding="utf-8")) or {}
+        read = yaml.safe_load(path.read_text(encoding="utf-8")) or {}
     except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-        reason = " ".join(str(error).split())
-        raise UserError(f"a readable YAML recipe at {path}", reason, "Correct the file.") from error
-    if not isinstance(decisions, dict):
-        raise UserError(
-            f"a recipe of sections (data, net, fit, segment, measure) in {path}",
-            f"a {type(decisions).__name__}",
-            "Write for example:  fit: {epochs: 20}",
-        )
-    return decisions
+        reason = " ".join(str(error).replace('"<unicode string>", ', "").split())
+        kind = what.split()[0]
+        raise UserError(f"a readable YAML {kind} at {path}", reason, "Correct the file.") from error
+    if not isinstance(read, dict):
+        cure = f"Write for example:  {example}"
+        raise UserError(f"a {what} in {path}", f"a {type(read).__name__}", cure)
+    return read
 
 
 def profile_decisions(name: str) -> dict[str, Any]:
@@ -277,7 +284,7 @@ def make_recipe(*layers: dict[str, Any]) -> Recipe:
     try:
         return Recipe.model_validate(merged)
     except ValidationError as error:
-        said = "; ".join(dict.fromkeys(_say(e) for e in error.errors()))
+        said = "; ".join(dict.fromkeys(say_error(e) for e in error.errors()))
         raise UserError(
             "a recipe of known keys and possible values", said, "Correct these keys."
         ) from error
@@ -291,20 +298,20 @@ def write_recipe(recipe: Recipe, path: Path) -> None:
         )
 
 
-def _say(error: Any) -> str:
+def say_error(error: Any, model: type[BaseModel] = Recipe) -> str:
+    """One thing that pydantic found wrong, with the nearest right keys."""
     # beyond two names the location tells which of several types did not fit
     named = [part for i, part in enumerate(error["loc"]) if i < 2 or isinstance(part, int)]
     where = ".".join(map(str, named))
     if error["type"] != "extra_forbidden":
-        return f"{where}: {error['input']!r} ({error['msg']})"
-    known = _keys_of(error["loc"][:-1])
+        return f"{where}: {error['input']!r} ({error['msg'].replace('a valid tuple', 'a list')})"
+    known = _keys_of(error["loc"][:-1], model)
     near = difflib.get_close_matches(str(error["loc"][-1]), known, n=3, cutoff=0.5) or known
     section = "".join(f"{part}." for part in error["loc"][:-1])
     return f"unknown key {where} (nearest: {', '.join(section + key for key in near)})"
 
 
-def _keys_of(section: tuple[Any, ...]) -> list[str]:
-    model: Any = Recipe
+def _keys_of(section: tuple[Any, ...], model: Any) -> list[str]:
     for name in section:
         model = model.model_fields[name].annotation
     return list(model.model_fields)

@@ -13,7 +13,9 @@ from ehtseg.records import UserError
 
 
 def study(
-    name: Annotated[str, typer.Argument(help="Such as table1; --plan shows what it will do.")],
+    name: Annotated[
+        str, typer.Argument(help="Such as table1, or a YAML file of your own; see --plan.")
+    ],
     out: Out,
     data: Annotated[
         Path | None, typer.Option(help="The folder that holds the labelled folders.")
@@ -33,12 +35,13 @@ def study(
     keep: Annotated[bool, typer.Option("--keep", help="Keep the run folders.")] = False,
     report: Annotated[bool, typer.Option("--report", help="Only write the report again.")] = False,
 ) -> None:
-    """Carry out a named study. The same command continues an interrupted one."""
+    """Carry out a study, named or written in a file. The same command continues it."""
     from ehtseg.doors.show import bar, lasting, say, show_plan, show_study
     from ehtseg.study.crew import Crew, workers_of
     from ehtseg.study.report import rewrite_report, write_report
     from ehtseg.study.results import read_results
-    from ehtseg.study.run import Order, find_study, look_at, predict, predicted_s, run_study
+    from ehtseg.study.run import Order, look_at, predict, predicted_s, run_study
+    from ehtseg.study.written import find_study
 
     if report:
         say(f"The report: {rewrite_report(find_study(name), out)}")

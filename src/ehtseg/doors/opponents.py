@@ -69,14 +69,14 @@ def nnunet(
 
 
 def prices(
-    study: Annotated[str, typer.Argument(help="A study, such as rivals.")],
+    study: Annotated[str, typer.Argument(help="A study such as rivals, or its file.")],
     out: Annotated[Path, typer.Option("--out", "-o", help="The folder of its results.")],
     scale: Annotated[str, typer.Option(help="smoke, cpu or paper.")] = "cpu",
 ) -> None:
     """Measure what each network of a study costs: weights, arithmetic, rates, memory."""
     from ehtseg.doors.show import bar, say, show_prices
     from ehtseg.study.prices import PRICES, measured_prices, write_prices
-    from ehtseg.study.run import find_study
+    from ehtseg.study.written import find_study
 
     found, chosen = [], find_study(study)
     with bar("networks") as tick:

@@ -211,6 +211,8 @@ def show_plan(work: Work, seconds: Mapping[str, float], workers: int, total_s: f
     table(f"{order.study.name} at the scale {order.scale}: {order.study.question}", columns, rows)
     for name in work.facts["random_instead"]:
         say(f"No ImageNet weights of {name} were found: it starts from random ones.", "yellow")
+    for name, count in work.lent.items():
+        say(f"{count} runs will come from {name}: the same trainings on the same data.")
     asked = {entry.key for entry in work.entries if order.asks_for(entry)}
     counted = f"{len(left)} of {len(asked)} tasks are left"
     if order.rows:

@@ -14,6 +14,7 @@ from ehtseg.study.levels import Row, label
 from ehtseg.study.plan import SCALES, STAND_IN, Study
 from ehtseg.study.results import BASELINES, NET, Columns, Results, select
 from ehtseg.study.statistics import Table, tabulate
+from ehtseg.study.written import study_of
 
 OPPONENTS = {
     "mean_mask": "mean training mask",
@@ -75,7 +76,7 @@ class Found:
 
     def is_own(self, place: str) -> bool:
         """Whether a place is part of what was trained on (its test frames)."""
-        return place.split()[0] in self.study.data.train
+        return place.rpartition(" ")[0] in self.study.data.train
 
     def runs(self, row: str) -> Columns:
         """The finished runs of a row."""
@@ -171,15 +172,18 @@ def found_in(results: Results) -> Found:
 
     Raises: UserError for results of a study or a scale that this version does not know.
     """
-    name, scale = str(results.facts["study"]), str(results.facts["scale"])
-    for kind, given, known in (("study", name, STUDIES), ("scale", scale, SCALES)):
-        if given not in known:
+    facts = results.facts
+    name, scale = str(facts["study"]), str(facts["scale"])
+    written = study_of(facts["design"]) if "design" in facts else None
+    known = {name: written} if written else STUDIES
+    for kind, given, there in (("study", name, known), ("scale", scale, SCALES)):
+        if given not in there:
             raise UserError(
-                f"the results of a known {kind} ({', '.join(known)})",
+                f"the results of a known {kind} ({', '.join(there)})",
                 f"{given!r} in study.json",
                 "Give the folder of such a study, or the version of ehtseg that wrote it.",
             )
-    return Found(STUDIES[name], results)
+    return Found(known[name], results)
 
 
 def twins(rows: Sequence[Row]) -> list[tuple[Row, Row]]:

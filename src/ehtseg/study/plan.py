@@ -64,6 +64,11 @@ class Data:
     split: dict[str, Any]  # decisions of recipe.data
     cautions: tuple[str, ...] = ()  # what has to be known of it
 
+    @property
+    def has_unseen(self) -> bool:
+        """Whether units are scored that no training has seen; frames of its own film are none."""
+        return self.unit == "image" or any(p.folder not in self.train for p in self.score)
+
 
 @dataclass(frozen=True, slots=True)
 class Run:
@@ -123,11 +128,19 @@ class Study:
     decisions: Decisions = field(default_factory=dict)  # of all rows; a level wins over them
     at: Mapping[str, Decisions] = field(default_factory=dict)  # by scale; they win over levels
     scales: tuple[str, ...] = tuple(SCALES)  # at which it means what it says
+    levels: Mapping[str, Decisions] = field(default_factory=dict)  # words of its own
+    design: Mapping[str, Any] | None = None  # as its user wrote it; None: it is one of ours
+
+    @property
+    def kind(self) -> str:
+        """The named study that it is, or that it is like; else its own name."""
+        return str((self.design or {}).get("like") or self.name)
 
     @property
     def command(self) -> str:
         """The command that carries it out."""
-        return f"ehtseg study {self.name} --data DATA --out studies/{self.name}"
+        named = f"{self.name}.yaml" if self.design else self.name
+        return f"ehtseg study {named} --data DATA --out studies/{self.name}"
 
     def plan(self, scale: str = "cpu") -> tuple[Run, ...]:
         """All runs, seed by seed: what is there after an interruption is a whole table.
@@ -149,7 +162,7 @@ class Study:
             # fixed, so that no machine chooses for itself and scores can be repeated
             {"fit": {"precision": "bf16", "threads": 1}},
             self.decisions,
-            *(LEVELS[level] for level in row),
+            *({**LEVELS, **self.levels}[level] for level in row),
             self.at.get(scale, {}),
         ]
         epochs = math.ceil(make_recipe(*layers).epochs / SCALES[scale].epochs_in_one)

@@ -39,6 +39,7 @@ from ehtseg.study.report_scores import place_sections
 from ehtseg.study.report_training import runs_section, training_section
 from ehtseg.study.results import read_examples, read_facts, read_results
 from ehtseg.study.verdicts import Claim, claims, unseen
+from ehtseg.study.written import enter_design
 
 STANDINGS: dict[Shown, str] = {
     "more than opponents": "beat every copied training mask and a threshold without a network",
@@ -77,7 +78,7 @@ def write_report(folder: Path) -> Path:
 
 
 def rewrite_report(study: Study, folder: Path) -> Path:
-    """`write_report` for a folder that has to hold this study.
+    """`write_report` for a folder that has to hold this study, with contrasts added since.
 
     Raises: UserError where it holds another one.
     """
@@ -88,19 +89,21 @@ def rewrite_report(study: Study, folder: Path) -> Path:
             f"those of {name}",
             f"Give the other folder, or ask for {name}.",
         )
+    enter_design(folder, study.design)
     return write_report(folder)
 
 
 def document_of(found: Found, folder: Path) -> Document:
     """Everything that is told of a study; `folder` may hold example pictures."""
-    judged, is_about_collapse = claims(found), found.study.name == "collapse"
+    own, is_about_collapse = found.study.design is not None, found.study.kind == "collapse"
+    judged = tuple(claim for claim in claims(found) if claim.planned or not own)
     sections = [
         _short(found, judged, folder),
         *paper_section(found),
         *rival_sections(found, folder),
         *level_sections(found),
         *(collapse_section(found) if is_about_collapse else []),
-        claim_section(found, judged),
+        *([claim_section(found, judged)] if judged else []),
         *contrast_section(found),
         *place_sections(found),
         *training_section(found),
@@ -183,7 +186,8 @@ def _place_in_short(found: Found, place: str) -> str:
 
 def _together_in_short(found: Found) -> list[str]:
     """What the contrasts decide over all recordings never trained on."""
-    if found.unit != "recording" or not (planned_pairs(found) or later_pairs(found)):
+    contrasted = planned_pairs(found) or later_pairs(found)
+    if found.unit != "recording" or not (contrasted and found.study.data.has_unseen):
         return []
     return [f"All recordings never trained on: {_tallies(found, unseen(found))}"]
 

@@ -167,7 +167,7 @@ def _ahead(found: Found, start: str, words: str, leading: _Lead | None) -> str:
 
 def is_of_rivals(found: Found) -> bool:
     """Whether a study compares the rivals."""
-    return found.study.name.startswith("rivals")
+    return found.study.kind.startswith("rivals")
 
 
 def winners(rows: Sequence[RivalRow]) -> tuple[str, ...]:

@@ -143,9 +143,10 @@ def read_facts(folder: Path) -> dict[str, Any]:
 
 
 def write_facts(folder: Path, facts: Mapping[str, Any]) -> None:
-    """Write study.json (sorted keys)."""
+    """Write study.json (sorted keys; within a design their order means something)."""
+    text = json.dumps({name: facts[name] for name in sorted(facts)}, indent=1)
     with written_whole(folder / "study.json") as beside:
-        beside.write_text(json.dumps(facts, indent=1, sort_keys=True) + "\n", encoding="utf-8")
+        beside.write_text(text + "\n", encoding="utf-8")
 
 
 def read_tables(folder: Path) -> Tables:

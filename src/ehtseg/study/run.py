@@ -7,12 +7,12 @@ the same scale and data asks for it.
 
 from __future__ import annotations
 
-import difflib
 import hashlib
 import json
 import traceback
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -21,15 +21,15 @@ from ehtseg.records import UserError
 from ehtseg.seeing.machine import machine_facts
 from ehtseg.study.cost import Cost, frames_of, kind, makespan, measure, to_measure
 from ehtseg.study.crew import Crew, perform
-from ehtseg.study.designs import STUDIES
 from ehtseg.study.entries import Entry, entries_of, weights_of, without_weights
 from ehtseg.study.frames import check_folders, opened
 from ehtseg.study.ledger import Ledger, locked
 from ehtseg.study.plan import Run, Study
 from ehtseg.study.prices import PRICES
-from ehtseg.study.results import BASELINES, EXAMPLES, read_facts, write_facts
-from ehtseg.study.shared import neighbours
+from ehtseg.study.results import BASELINES, EXAMPLES, Tables, read_facts, write_facts
+from ehtseg.study.shared import Neighbour, neighbours
 from ehtseg.study.task import Task, carry_out, look_for_weights, once
+from ehtseg.study.written import check_design, enter_design
 
 Tell = Callable[[str], None]  # one sentence for the user
 Tick = Callable[[int, int], None]  # runs done, runs in all
@@ -72,30 +72,14 @@ class Work:
     facts: dict[str, Any]  # study.json
     entries: tuple[Entry, ...]
     left: tuple[Entry, ...]
+    # how many runs studies beside it have carried out, by study
+    lent: Mapping[str, int] = field(default_factory=dict)
 
     def task(self, entry: Entry) -> Task:
         """What a worker gets."""
         weights = self.order.weights
         data, out = self.order.data.absolute(), self.order.out.absolute()
         return Task(entry, data, out, weights.absolute() if weights else None)
-
-
-def find_study(name: str) -> Study:
-    """The study of a name.
-
-    Raises: UserError with the nearest names where there is none.
-
-    >>> find_study("table1").seeds
-    3
-    """
-    if name not in STUDIES:
-        near = difflib.get_close_matches(name, STUDIES, n=3, cutoff=0.5)
-        raise UserError(
-            f"a study ({', '.join(STUDIES)})",
-            f"{name!r}",
-            f"Nearest: {', '.join(near)}." if near else "Choose one of these.",
-        )
-    return STUDIES[name]
 
 
 def look_at(order: Order) -> Work:
@@ -112,8 +96,10 @@ def look_at(order: Order) -> Work:
     check_identity(order.out, facts)
     entries = entries_of(plan, order.data)
     check_rows(order, entries)
-    left = filter(order.asks_for, _opened_ledger(order, entries).left())
-    return Work(order, facts, entries, tuple(left))
+    left = _opened_ledger(order, entries).left()
+    lent = {entry.key: study.folder.name for entry, study, _ in _lent(left, order, facts)}
+    to_do = [entry for entry in left if order.asks_for(entry) and entry.key not in lent]
+    return Work(order, facts, entries, tuple(to_do), Counter(lent.values()))
 
 
 def check_rows(order: Order, entries: Sequence[Entry]) -> None:
@@ -136,7 +122,8 @@ def facts_of(order: Order, plan: Sequence[Run]) -> dict[str, Any]:
     study = order.study
     folders = {*study.data.train, *(place.folder for place in study.data.score)}
     keys = json.dumps(sorted(run.key for run in plan))
-    return {
+    own = {"design": study.design} if study.design else {}
+    return own | {
         "study": study.name,
         "question": study.question,
         "scale": order.scale,
@@ -174,6 +161,7 @@ def check_identity(out: Path, facts: dict[str, Any]) -> None:
                 f"another one{_said(facts[name])}",
                 "Choose another --out, or give the same command as before.",
             )
+    check_design(out, facts.get("design"))
 
 
 def predict(
@@ -278,16 +266,24 @@ def _opened_ledger(order: Order, entries: Sequence[Entry]) -> Ledger:
 
 def _borrow(ledger: Ledger, order: Order, facts: dict[str, Any]) -> dict[str, int]:
     """Enter what studies beside this one have found for runs that are left; how many, by study."""
+    borrowed = Counter[str]()
+    for entry, study, tables in _lent(ledger.left(), order, facts):
+        ledger.enter(entry.key, tables)
+        ledger.take_pictures(study.folder / EXAMPLES, f"*__{entry.key}")
+        borrowed[study.folder.name] += 1
+    return borrowed
+
+
+def _lent(
+    left: Sequence[Entry], order: Order, facts: dict[str, Any]
+) -> Iterator[tuple[Entry, Neighbour, Tables]]:
+    """The runs that studies beside this one have carried out, each with the first that has it."""
     there = neighbours(order.share or order.out.resolve().parent, order.out, facts)
-    borrowed: dict[str, int] = {}
-    for entry in ledger.left():
+    for entry in left:
         for study in there:
             if tables := study.has(entry, facts["data"]):
-                ledger.enter(entry.key, tables)
-                ledger.take_pictures(study.folder / EXAMPLES, f"*__{entry.key}")
-                borrowed[study.folder.name] = borrowed.get(study.folder.name, 0) + 1
+                yield entry, study, tables
                 break
-    return borrowed
 
 
 def _write_facts(out: Path, facts: dict[str, Any], tell: Tell) -> None:
@@ -295,6 +291,7 @@ def _write_facts(out: Path, facts: dict[str, Any], tell: Tell) -> None:
     if not (out / "study.json").exists():
         write_facts(out, facts)
         return
+    enter_design(out, facts.get("design"))
     before, now = read_facts(out), facts["made_with"]
     known = [before["made_with"], *before.get("continued_with", [])]
     if now not in known:

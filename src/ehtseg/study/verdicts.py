@@ -85,7 +85,7 @@ class Claim:
 
 def claims(found: Found) -> tuple[Claim, ...]:
     """C1 to C4 as far as the rows of a study can test them."""
-    paired = bool(twins(found.study.rows))
+    paired = bool(twins(found.study.rows)) and found.study.data.has_unseen
     return (
         Claim(
             "C1",
