@@ -6,6 +6,7 @@ import hashlib
 import json
 import os
 import shutil
+import subprocess
 import sys
 import unicodedata
 from pathlib import Path
@@ -21,6 +22,7 @@ from conftest import shared, write_labelled
 from ehtseg.jobs.check import check
 from ehtseg.reading.dataset import open_dataset, survey
 from ehtseg.reading.finding import find_videos
+from ehtseg.reading.layouts import by_image, way_in
 from ehtseg.records import UserError
 
 
@@ -66,6 +68,78 @@ def test_masks_are_matched_by_stem_whatever_their_suffix(folder: Path) -> None:
         path.unlink()
     (folder / "masks" / ".DS_Store").write_bytes(b"rubbish")
     assert {frame.mask.suffix for frame in open_dataset([folder]).frames} == {".tif"}
+
+
+@pytest.mark.parametrize("ending", ["_mask", "_cp_masks", "-1", " Kopie"])
+@pytest.mark.parametrize("of", ["masks", "images"])
+def test_one_ending_of_all_names_is_read_and_said(of: str, ending: str, tmp_path: Path) -> None:
+    folder = write_labelled(tmp_path / "x", {"a": 3})
+    (folder / "meta.json").unlink()
+    plain = open_dataset([folder])
+    for path in sorted((folder / of).iterdir()):
+        path.rename(path.with_name(f"{path.stem}{ending}{path.suffix}"))
+    named = open_dataset([folder])
+    pairs = [(frame.image_sha256, frame.mask_sha256) for frame in named.frames]
+    assert pairs == [(frame.image_sha256, frame.mask_sha256) for frame in plain.frames]
+    said = [note for note in named.notes if "one ending" in note]
+    assert len(said) == 1
+    assert f"is the mask of {named.frames[0].image.name}" in said[0]
+    assert not any("one ending" in note for note in plain.notes)
+
+
+@pytest.mark.parametrize(
+    ("images", "masks"),
+    [
+        (("1", "2"), ("10", "20")),  # other numbers, no ending
+        (("a", "b"), ("a_mask", "b_masks")),
+        (("a", "b"), ("a_mask", "c_mask")),
+        (("img1", "img2"), ("mask1", "mask2")),  # may be of another recording
+        (("a", "b", "c"), ("a_mask", "b_mask")),
+        (("a", "a_mask"), ("a_mask", "a_mask_mask_mask")),
+    ],
+)
+def test_names_that_fit_in_part_are_not_paired(
+    images: tuple[str, ...], masks: tuple[str, ...]
+) -> None:
+    there = dict.fromkeys(masks, Path())
+    assert by_image(images, there) == there
+
+
+LAYOUTS = {  # of images and masks, as other programs lay them out
+    "nnU-Net": ("imagesTr/{}_0000.png", "labelsTr/{}.png"),
+    "BiaPy": ("raw/{}.png", "label/{}.png"),
+    "Cellpose": ("{}.png", "{}_cp_masks.png"),
+    "a course": ("img/{}.png", "GT/{}.png"),
+}
+
+
+@pytest.mark.parametrize("layout", LAYOUTS)
+def test_the_layout_of_another_program_is_answered_with_commands_that_work(
+    layout: str, tmp_path: Path
+) -> None:
+    ours = write_labelled(tmp_path / "ours", {"a": 3})
+    (ours / "meta.json").unlink()
+    theirs = tmp_path / "their data"
+    for kind, form in zip(("images", "masks"), LAYOUTS[layout], strict=True):
+        for path in (ours / kind).iterdir():
+            place = theirs / form.format(path.stem)
+            place.parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy(path, place)
+    with pytest.raises(UserError) as error:
+        open_dataset([theirs])
+    _, _, command = str(error.value).partition("If this is what they are:  ")
+    subprocess.run(command, shell=True, check=True)  # as its user would paste it
+    read = open_dataset([theirs]).frames
+    assert [frame.image_sha256 for frame in read] == [
+        frame.image_sha256 for frame in open_dataset([ours]).frames
+    ]
+
+
+def test_where_folders_may_mean_anything_no_command_is_proposed(tmp_path: Path) -> None:
+    for name in ("day 1", "day 2", "masks_old", "labels"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "0.png").touch()
+    assert way_in(tmp_path) == ""
 
 
 def test_without_meta_one_recording_is_assumed_and_said(folder: Path) -> None:

@@ -1,8 +1,8 @@
 """Which mask belongs to which image of a folder, and which frame of which recording they are.
 
-A folder holds `images/` and `masks/` with the same file names (suffixes may differ). It may hold
-`ignore/`, masks of what neither trains nor counts, and a `meta.json`. Of that, these keys are read,
-all others passed over:
+A folder holds `images/` and `masks/` with the same file names (suffixes may differ, and one ending
+that all masks or all images have besides, such as `_mask`). It may hold `ignore/`, masks of what
+neither trains nor counts, and a `meta.json`. Of that, these keys are read, all others passed over:
 
     {"fps": 30,                      frames per second, of all recordings named here; or null
      "recording": "a",               of all frames that name none themselves
@@ -29,6 +29,7 @@ from typing import Annotated
 
 from pydantic import AliasChoices, BaseModel, ConfigDict, Field, ValidationError
 
+from ehtseg.reading.layouts import by_image, way_in
 from ehtseg.reading.pixels import IMAGE_SUFFIXES
 from ehtseg.records import UserError
 
@@ -106,7 +107,8 @@ def find_pairs(folder: Path, recording: str | None, assumed: str) -> Pairs:
     meta = _read_meta(folder / "meta.json", problems)
     entries = {stem_of(entry.file): entry for entry in meta.frames}
     images = _by_stem(folder / "images", problems)
-    masks = _by_stem(folder / "masks", problems)
+    found = _by_stem(folder / "masks", problems)
+    masks = by_image(images, found)
     ignored = _by_stem(folder / "ignore", problems) if (folder / "ignore").is_dir() else {}
     problems += _unpaired(folder, images, masks) + _unlisted(folder, images, entries)
     problems += _without_image(folder, images, ignored)
@@ -123,6 +125,9 @@ def find_pairs(folder: Path, recording: str | None, assumed: str) -> Pairs:
         seen[name] += 1
     own = [entries.get(stem_of(frame.image.name)) for frame in frames]
     notes = _notes(folder, meta, own, None if recording else assumed)
+    if frames and masks.keys() != found.keys():
+        names = f"{frames[0].mask.name} is the mask of {frames[0].image.name}"
+        notes.append(f"Names in {folder} differ by one ending: {names}, and so on.")
     return Pairs(tuple(frames), meta.fps, tuple(problems), tuple(notes))
 
 
@@ -187,6 +192,8 @@ def _absent(folder: Path) -> UserError | None:
         cure = f"Give the folders inside it:  {shlex.join(map(str, inside[:6]))}"
     elif folder.name in ("images", "masks") and _absent(folder.parent) is None:
         cure = f"Give the folder that holds both:  {shlex.quote(str(folder.parent))}"
+    elif way := way_in(folder):
+        cure = f"If this is what they are:  {way}"
     return UserError(f"{folder}/images and {folder}/masks", f"no {' and no '.join(lacking)}", cure)
 
 
