@@ -22,8 +22,8 @@ from typing import Any
 from build_shipped import FILMS, STILLS, stills_with_bars
 
 from ehtseg.jobs.analyse import analyse
+from ehtseg.jobs.evaluate import evaluate
 from ehtseg.jobs.recording import Facts
-from ehtseg.learning.evaluate import evaluate
 from ehtseg.learning.surfaces import outline_jitter_px
 from ehtseg.reading.dataset import open_dataset
 from ehtseg.reading.mask_stream import open_masks

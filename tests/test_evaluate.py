@@ -13,13 +13,15 @@ from typing import Any
 
 import numpy as np
 import pytest
+import tifffile
 import torch
 from monai.metrics import DiceMetric
 from PIL import Image
 
 from conftest import write_labelled
+from ehtseg.jobs.evaluate import evaluate
 from ehtseg.learning.baselines import BASELINES
-from ehtseg.learning.evaluate import BATCH, evaluate, fitted_baselines, look
+from ehtseg.learning.evaluate import BATCH, fitted_baselines, look
 from ehtseg.learning.score_sheets import COLUMNS, net_sheet
 from ehtseg.learning.scores import EMPTY_RULE, THRESHOLDS
 from ehtseg.learning.seen import sets_of
@@ -90,7 +92,7 @@ def test_files_hold_one_row_an_image_and_recording_and_the_documented_columns(
     n_test = len(run.facts["split"]["test"])
     evaluate(run, dataset, "test", tmp_path / "scores")
     names = {path.name for path in (tmp_path / "scores").iterdir()}
-    assert names == {*COLUMNS, "summary.json"}
+    assert names == {*COLUMNS, "summary.json", "report.html"}
     for name, columns in COLUMNS.items():
         assert tuple(read_csv(tmp_path / "scores" / name)[0]) == columns
     rows = read_csv(tmp_path / "scores" / "scores.csv")
@@ -423,3 +425,108 @@ def test_progress_reaches_the_end(run: RunFolder, folder: Path) -> None:
     said: list[tuple[int, int]] = []
     evaluate(run, open_dataset([folder]), "all", progress=lambda *at: said.append(at))
     assert said == [(done, 24) for done in range(1, 25)]
+
+
+# --- others beside the network
+
+
+def masks_in(place: Path, dataset: Dataset, ending: str = "", value: int = 255) -> Path:
+    """Copies of the labels as another program writes masks."""
+    place.mkdir(parents=True)
+    for i, frame in enumerate(dataset.frames):
+        mask = dataset.read(i)[1].astype(np.uint16) * value
+        Image.fromarray(mask).save(place / f"{frame.image.stem}{ending}.png")
+    return place
+
+
+@pytest.mark.parametrize("ending", ["", "_cp_masks"])
+def test_masks_made_elsewhere_are_scored_on_the_same_frames(
+    ending: str, run: RunFolder, folder: Path, tmp_path: Path
+) -> None:
+    dataset = open_dataset([folder])
+    place = masks_in(tmp_path / "cp", dataset, ending, value=3)
+    found = evaluate(run, dataset, "test", tmp_path / "out", beside={"cellpose": place})
+    plain = evaluate(run, dataset, "test")
+    models = found.summary["models"]
+    assert models["cellpose"]["per_image"]["dice"] == 1
+    assert models["cellpose"]["per_image"]["hd95_px"] == 0
+    assert {name: models[name] for name in plain.summary["models"]} == plain.summary["models"]
+    assert found.warnings == plain.warnings, "it is no baseline that the network has to beat"
+    rows = [
+        row for row in read_csv(tmp_path / "out" / "baselines.csv") if row["model"] == "cellpose"
+    ]
+    assert [row["image"] for row in rows] == [row["image"] for row in found.tables["scores.csv"]]
+    gap = models["net"]["per_recording"]["dice"] - 1
+    page = (tmp_path / "out" / "report.html").read_text(encoding="utf-8")
+    assert f"in the mean of the recordings: {gap:+.4f}" in page
+
+
+def test_probabilities_are_cut_where_the_network_is(
+    run: RunFolder, folder: Path, tmp_path: Path
+) -> None:
+    dataset = open_dataset([folder])
+    (tmp_path / "soft").mkdir()
+    for i, frame in enumerate(dataset.frames):
+        soft = np.where(dataset.read(i)[1], 0.6, 0.4).astype(np.float32)
+        tifffile.imwrite(tmp_path / "soft" / f"{frame.image.stem}.tif", soft)
+    found = evaluate(run, dataset, "test", beside={"soft": tmp_path / "soft"})
+    assert found.summary["models"]["soft"]["per_image"]["dice"] == 1
+
+
+def test_another_network_gets_the_scores_of_its_own_evaluation_and_is_told_what_it_knows(
+    run: RunFolder, folder: Path, tmp_path: Path
+) -> None:
+    dataset = open_dataset([folder])
+    narrow = make_recipe(TINY.model_dump(), {"net": {"width": 2}})
+    other = train(dataset, narrow, tmp_path / "b")
+    found = evaluate(run, dataset, "all", beside={"b": other.path})
+    alone = evaluate(other, dataset, "all").summary["models"]["net"]["per_image"]
+    beside = found.summary["models"]["b"]["per_image"]
+    assert beside == pytest.approx({name: alone[name] for name in beside}, abs=1e-12)
+    sets = sets_of(other, dataset)
+    known = sum(of in ("train", "validation") for of in sets)
+    said = [warning for warning in found.warnings if warning.startswith("b has had")]
+    assert said == [
+        f"b has had {known} of these {len(dataset)} frames in its own training or validation: its "
+        "scores show memory, not skill."
+    ]
+
+
+def test_of_several_folders_each_has_masks_of_its_own(run: RunFolder, tmp_path: Path) -> None:
+    folders = [write_labelled(tmp_path / name, {name: 3}, size=64) for name in ("x", "y")]
+    masks_in(tmp_path / "cp" / "x", open_dataset(folders[:1]))
+    masks_in(tmp_path / "cp" / "y" / "masks", open_dataset(folders[1:]))
+    both = open_dataset(folders)
+    found = evaluate(run, both, "all", beside={"cp": tmp_path / "cp"}).summary["models"]["cp"]
+    assert found["per_image"]["dice"] == 1
+    shutil.rmtree(tmp_path / "cp" / "y")
+    with pytest.raises(UserError, match=r"masks of .*y in .*cp, got no images there"):
+        evaluate(run, both, "all", beside={"cp": tmp_path / "cp"})
+
+
+def test_what_cannot_stand_beside_is_refused(run: RunFolder, folder: Path, tmp_path: Path) -> None:
+    dataset = open_dataset([folder])
+    place = masks_in(tmp_path / "cp", dataset, "_m")
+    with pytest.raises(UserError, match="a name other than net, mean_mask"):
+        evaluate(run, dataset, "all", beside={"threshold": place})
+    with pytest.raises(UserError, match="no such folder"):
+        evaluate(run, dataset, "all", beside={"cp": tmp_path / "nowhere"})
+    frame = dataset.frames[3]
+    (place / f"{frame.image.stem}_m.png").unlink()
+    with pytest.raises(UserError, match=f"got none for {frame.image.name}. Give"):
+        evaluate(run, dataset, "all", beside={"cp": place})
+    Image.fromarray(np.zeros((9, 9), np.uint8)).save(place / f"{frame.image.stem}_m.png")
+    with pytest.raises(UserError, match="a mask of 64 x 64 px"):
+        evaluate(run, dataset, "all", beside={"cp": place})
+
+
+def test_frames_of_a_film_of_the_same_name_are_told(
+    run: RunFolder, folder: Path, tmp_path: Path
+) -> None:
+    trained = {key.split()[0] for key in run.facts["split"]["train"]}
+    again = write_labelled(tmp_path / "again", dict.fromkeys(sorted(trained)[:1], 3), size=96)
+    said = evaluate(run, open_dataset([again]), "all").warnings
+    assert any(f"a recording that is called {min(trained)}" in warning for warning in said)
+    other = write_labelled(tmp_path / "other", {"never": 3}, size=96)
+    said = evaluate(run, open_dataset([other]), "all").warnings
+    assert not any("that is called" in warning for warning in said)

@@ -20,6 +20,7 @@ from ehtseg.doors.options import (
     Transfer,
     Weights,
     decided_recipe,
+    named_places,
 )
 
 
@@ -101,6 +102,10 @@ def evaluate(
     ] = None,
     recording: Recording = None,
     clean: Annotated[bool, typer.Option("--clean", help="Masks as segment cleans them.")] = False,
+    beside: Annotated[
+        list[str] | None,
+        typer.Option(help="NAME=PLACE: another run, or masks of any origin; repeatable."),
+    ] = None,
 ) -> None:
     """Score a trained network on labelled frames, with the trivial baselines beside it."""
     from ehtseg.doors.show import bar, say, show_evaluation
@@ -110,7 +115,9 @@ def evaluate(
 
     opened, dataset = chosen_run(run), open_dataset(folders, recording=recording)
     with bar("frames") as tick:
-        evaluation = evaluate_run(opened, dataset, split, out, cleaned=clean, progress=tick)
+        evaluation = evaluate_run(
+            opened, dataset, split, out, cleaned=clean, beside=named_places(beside), progress=tick
+        )
     show_evaluation(evaluation)
     if out is not None:
         say(f"The page is {out / 'report.html'}; scores.csv and other tables lie beside it.")

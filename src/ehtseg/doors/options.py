@@ -66,6 +66,27 @@ PostGeometry = Annotated[
 ]
 
 
+def named_places(texts: list[str] | None) -> dict[str, Path]:
+    """Places by name, each written NAME=PLACE; without a name the last part of it.
+
+    Raises: UserError for the same name twice.
+
+    >>> named_places(["cellpose=masks/cp", "shipped"])
+    {'cellpose': PosixPath('masks/cp'), 'shipped': PosixPath('shipped')}
+    """
+    from ehtseg.records import UserError
+
+    found: dict[str, Path] = {}
+    for text in texts or []:
+        name, sign, place = text.partition("=")
+        path = Path(place if sign else name)
+        name = name if sign else path.name
+        if not name or name in found:
+            raise UserError("a name of its own for each", f"{text!r}", "Write NAME=PLACE.")
+        found[name] = path
+    return found
+
+
 def decided_recipe(
     profile: str, file: Path | None, options: dict[str, dict[str, Any]], settings: list[str] | None
 ) -> Recipe:

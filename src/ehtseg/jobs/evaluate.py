@@ -7,7 +7,7 @@ other file.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from itertools import zip_longest
 from pathlib import Path
@@ -16,9 +16,10 @@ from typing import Any
 import numpy as np
 
 from ehtseg.learning import evaluate as scoring
-from ehtseg.learning.score_sheets import NET, PRIMARY, Evaluation
+from ehtseg.learning.baselines import BASELINES
+from ehtseg.learning.score_sheets import NET, PRIMARY, Evaluation, write_files
 from ehtseg.reading.dataset import Dataset
-from ehtseg.records import Array, written_whole
+from ehtseg.records import Array, UserError, written_whole
 from ehtseg.reporting.document import Block, Document, Line, Picture, Points, Section, Table, table
 from ehtseg.reporting.outlines import Outlined, outlined, outlines
 from ehtseg.reporting.study_figures import (
@@ -50,19 +51,22 @@ def evaluate(
     out: Path | None = None,
     *,
     cleaned: bool = False,
+    beside: Mapping[str, Path] = scoring.NOBODY,
     progress: Callable[[int, int], None] = lambda _done, _total: None,
 ) -> Evaluation:
-    """`learning.evaluate`; with `out` also report.html there.
+    """`learning.evaluate`; with `out` also the files of score_sheets.py and report.html there.
 
-    Raises: UserError as `learning.evaluate`.
+    Raises: UserError as `learning.evaluate`, and for an `out` that cannot be a folder.
     """
     run = open_run(run) if isinstance(run, Path) else run
+    _check_out(out)
     seen = Extremes()
     watch = seen.note if out is not None else None
     found = scoring.evaluate(
-        run, dataset, split, out, cleaned=cleaned, progress=progress, watch=watch
+        run, dataset, split, cleaned=cleaned, beside=beside, progress=progress, watch=watch
     )
     if out is not None:
+        write_files(found, out)
         write_page(found, f"{run.recipe.net.name} ({run.path.name})", seen, out)
     return found
 
@@ -147,18 +151,29 @@ def _in_short(found: Evaluation) -> list[str]:
     ]
     if recordings == 1:
         said.append("One recording: nothing is told of others.")
-    others = [name for name in models if name != NET]
-    if others:
-        best = max(others, key=lambda name: models[name]["per_image"]["dice"])
+    without = [name for name in models if name in BASELINES]
+    if without:
+        best = max(without, key=lambda name: models[name]["per_image"]["dice"])
         gap = _of_recordings(found, NET, best)
         said.append(
             f"Without a network best: the {OPPONENTS.get(best, best)}, Dice "
             f"{models[best]['per_image']['dice']:.4f}. The network minus it, in the mean of the "
             f"recordings: {gap.estimate:+z.4f}{_range(gap)}."
         )
+    said += [_beside(found, name) for name in models if name not in (NET, *BASELINES)]
     worst = net["worst"]
     said.append(f"The lowest Dice is {worst['dice']:.4f}, of {worst['image']}.")
     return [*said, *found.warnings, found.summary["empty_rule"]]
+
+
+def _beside(found: Evaluation, name: str) -> str:
+    """What another one reached on the same frames, and how far the network is from it."""
+    gap = _of_recordings(found, NET, name)
+    return (
+        f"Beside it {name}: Dice {found.summary['models'][name]['per_image']['dice']:.4f} in the "
+        f"mean of all frames. The network minus it, in the mean of the recordings: "
+        f"{gap.estimate:+z.4f}{_range(gap)}."
+    )
 
 
 def _of_recordings(found: Evaluation, model: str, minus: str = "") -> Interval:
@@ -194,7 +209,7 @@ def _scores(found: Evaluation) -> tuple[Table, ...]:
         "HD95, ASSD and NSD are distances of outlines. Intervals of 95 % speak of other recordings "
         "like these. scores.csv and baselines.csv have every frame, recordings.csv every recording."
     )
-    return table("scores", "The network and what needs none", columns, lines, note)
+    return table("scores", "The network, and what it is compared with", columns, lines, note)
 
 
 def _spread(found: Evaluation) -> list[Block]:
@@ -249,3 +264,13 @@ def _outlined(row: dict[str, Any], image: Array, truth: Array, probability: Arra
     scores = f"Dice {row['dice']:.3f}, HD95 {row['hd95_px']:.1f} px"
     title = f"{row['image']} of {row['recording']}\n{scores}"
     return outlined(title, image, truth, probability >= PRIMARY)
+
+
+def _check_out(out: Path | None) -> None:
+    """Refuse an output folder that cannot be made, before any work.
+
+    Raises: UserError where `out` or a folder above it is a file.
+    """
+    for path in (out, *out.parents) if out else ():
+        if path.exists() and not path.is_dir():
+            raise UserError(f"a folder at {out}", f"the file {path}", "Choose another --out.")

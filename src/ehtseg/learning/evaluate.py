@@ -8,17 +8,27 @@ from __future__ import annotations
 
 import shlex
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
 
 from ehtseg.learning.baselines import BASELINES, Predictor
-from ehtseg.learning.score_sheets import Evaluation, Row, Sheet, net_sheet, summarise, write_files
+from ehtseg.learning.beside import guesses
+from ehtseg.learning.score_sheets import Evaluation, Row, Sheet, net_sheet, summarise
 from ehtseg.learning.scores import THRESHOLDS
-from ehtseg.learning.seen import START, content, seen_before, sets_by_key, sets_of, start_warnings
+from ehtseg.learning.seen import (
+    START,
+    content,
+    name_warnings,
+    seen_before,
+    sets_by_key,
+    sets_of,
+    start_warnings,
+)
 from ehtseg.reading.dataset import Dataset, survey
 from ehtseg.records import Array, UserError
 from ehtseg.seeing.clean import clean
@@ -34,6 +44,7 @@ from ehtseg.seeing.run_folder import RunFolder, open_run
 
 SPLITS = ("test", "validation", "train", "all")
 BATCH = 4  # frames in memory at a time
+NOBODY: Mapping[str, Path] = MappingProxyType({})
 
 
 @memory_watched("smaller frames, or a network trained at a smaller data.size (--size)")
@@ -41,49 +52,53 @@ def evaluate(
     run: RunFolder | Path,
     dataset: Dataset,
     split: str = "test",
-    out: Path | None = None,
     *,
     cleaned: bool = False,
+    beside: Mapping[str, Path] = NOBODY,
     progress: Callable[[int, int], None] = lambda _done, _total: None,
     watch: Callable[[Row, Array, Array, Array], None] | None = None,
 ) -> Evaluation:
     """Score a trained network on one set of its split, or on all frames of a dataset.
 
     The function that segments videos predicts, by the torch engine at the precision of the
-    training; frames are read and scored a few at a time. With `out`, the files of score_sheets.py
-    are written there. Scored is what the network gives: with `cleaned`, its masks are cleaned
-    before (at the run's threshold) as `segment` does. `watch` is shown each frame as it is scored:
-    its row of scores.csv, image, true mask, probability.
+    training; frames are read and scored a few at a time. Scored is what the network gives: with
+    `cleaned`, its masks are cleaned before (at the run's threshold) as `segment` does. `beside`
+    names others that are scored on the same frames: run folders, "shipped", folders of masks.
+    `watch` is shown each frame as it is scored: its row of scores.csv, image, true mask,
+    probability.
 
-    Raises: UserError for a set that the dataset does not hold, an `out` that cannot be a folder,
-    whatever makes a run folder unusable, and too little memory.
+    Raises: UserError for a set that the dataset does not hold, whatever makes a run folder
+    unusable, masks that are missing, and too little memory.
     """
     run = open_run(run) if isinstance(run, Path) else run
-    _check_out(out)
     sets = sets_of(run, dataset)
     indices = _indices(run, dataset, sets, split)
     flush_denormals()
     engine = TorchEngine(run.net(), run.facts["resolved"]["precision"], choose_device().value)
     opponents = fitted_baselines(run, dataset)
-    sheets = [net_sheet(run.threshold, THRESHOLDS), *(Sheet(name) for name in opponents)]
+    others, notes = guesses(beside, dataset, indices)
+    sheets = [net_sheet(run.threshold, THRESHOLDS), *map(Sheet, (*opponents, *others))]
     mend = (lambda found: clean(found, run.threshold).probability) if cleaned else None
     seen = look(engine, dataset, indices, run.recipe.data.size, mend)
     for done, (i, image, truth, probability) in enumerate(seen, 1):
         frame = dataset.frames[i]
         place = {"image": frame.image.name, "recording": frame.recording, "set": sets[i]}
-        for sheet in sheets:
-            found = opponents[sheet.model](image) if sheet.model in opponents else probability
-            sheet.note(place, counted(dataset, i, found), truth, dataset.ignored(i))
+        ignored = dataset.ignored(i)
+        sheets[0].note(place, probability, truth, ignored)
+        for sheet in sheets[1:]:
+            name = sheet.model
+            found = opponents[name](image) if name in opponents else others[name](i, image)
+            sheet.note(place, counted(dataset, i, found), truth, ignored)
         if watch is not None:
             watch(sheets[0].rows[-1], image, truth, probability)
         progress(done, len(indices))
     warnings = _warnings(run, [sets[i] for i in indices], split, opponents)
+    warnings += name_warnings(
+        run, [dataset.frames[i] for i in indices], [sets[i] for i in indices], "The network"
+    )
     warnings += _of_the_start(run, dataset, indices, sets, split)
     warnings += [f"The masks were cleaned at {run.threshold:g}, as segment does."] * cleaned
-    evaluation = summarise(sheets, split, _facts(run, dataset, warnings))
-    if out is not None:
-        write_files(evaluation, out)
-    return evaluation
+    return summarise(sheets, split, _facts(run, dataset, [*warnings, *notes]))
 
 
 def look(
@@ -215,13 +230,3 @@ def _facts(run: RunFolder, dataset: Dataset, warnings: list[str]) -> dict[str, A
         "temperature": run.facts.get("temperature"),
         "warnings": warnings,
     }
-
-
-def _check_out(out: Path | None) -> None:
-    """Refuse an output folder that cannot be made, before any work.
-
-    Raises: UserError where `out` or a folder above it is a file.
-    """
-    for path in (out, *out.parents) if out else ():
-        if path.exists() and not path.is_dir():
-            raise UserError(f"a folder at {out}", f"the file {path}", "Choose another --out.")

@@ -8,13 +8,14 @@ scores.csv       one row an image: image, recording, set (train, validation, tes
                  iou_at_chosen, ece, brier, nll, undecided (share of pixels with 0.1 < p < 0.9),
                  undecided_near_outline (the same within 5 px of the true outline; empty where there
                  is none)
-baselines.csv    model, then the columns of scores.csv up to boundary_iou
-recordings.csv   model ("net" or a baseline), recording, images, then means over the images
+baselines.csv    model (a baseline, or what was scored beside the network), then the columns of
+                 scores.csv up to boundary_iou
+recordings.csv   model ("net" or one of these), recording, images, then means over the images
 curve.csv        threshold, dice and iou (means over images), dice_pooled, iou_pooled
 reliability.csv  pixels, predicted, observed: bins of equally many pixels, by probability
 summary.json     split, images, recordings, threshold_chosen, empty_rule, data_sha256 and run
                  (recipe_sha256, data_sha256, split_sha256, weights, weights_sha256, precision),
-                 warnings (sentences), and for each of models ("net" and the baselines):
+                 warnings (sentences), and for each of models ("net" and these):
                  per_image (means over images), per_recording (means of the recordings' means),
                  pooled (scores of all pixels together), worst (image, dice); "net" also has
                  pooled.ece and, where the run has a temperature, calibrated (temperature, ece, nll)
@@ -32,6 +33,7 @@ from typing import Any
 
 import numpy as np
 
+from ehtseg.learning.baselines import BASELINES
 from ehtseg.learning.calibration import (
     Tally,
     brier,
@@ -262,7 +264,9 @@ def _model(sheet: Sheet, recordings: Sequence[Row]) -> Row:
 def _shown_nothing(models: Mapping[str, Row]) -> list[str]:
     """A sentence where a baseline is as good as the network."""
     reached = {name: model["per_image"]["dice"] for name, model in models.items()}
-    best = max((name for name in reached if name != NET), key=lambda n: reached[n], default=NET)
+    best = max(
+        (name for name in reached if name in BASELINES), key=reached.__getitem__, default=NET
+    )
     if best == NET or reached[NET] > reached[best]:
         return []
     return [

@@ -83,6 +83,22 @@ def start_warnings(
     ]
 
 
+def name_warnings(
+    run: RunFolder, frames: Sequence[LabelledFrame], sets: Sequence[str], who: str
+) -> list[str]:
+    """A sentence where frames that `who` has not seen are of recordings named as its own are."""
+    films = {frame.recording for frame, of in zip(frames, sets, strict=True) if of == UNSEEN}
+    keys = run.facts["split"]["train"]
+    known = sorted(film for film in films if any(_is_of(film, key) for key in keys))
+    if not known:
+        return []
+    return [
+        f"{who} was trained on other frames of a recording that is called {some(known)}. If it is "
+        "the same film, they are near copies: scores measure memory of the film, not how the "
+        "network does on another one."
+    ]
+
+
 def _is_of(recording: str, key: str) -> bool:
     """Whether a frame's key is that of a frame of this recording."""
     return key.startswith(f"{recording} ") and key[len(recording) :].split()[0].isdigit()

@@ -29,16 +29,25 @@ def by_image(images: Collection[str], masks: Mapping[str, Found]) -> dict[str, F
     >>> by_image(["1", "2"], {"10": 1, "20": 2})
     {'10': 1, '20': 2}
     """
-    wanted = set(images)
-    if wanted == set(masks) or len(wanted) != len(masks):
-        return dict(masks)
-    for ending in _endings(wanted, masks):
-        if {image + ending for image in wanted} == set(masks):
-            return {image: masks[image + ending] for image in wanted}
-    for ending in _endings(masks, wanted):
-        if {mask + ending for mask in masks} == wanted:
-            return {mask + ending: found for mask, found in masks.items()}
-    return dict(masks)
+    named = named_as(images, masks) if len(set(images)) == len(masks) else {}
+    return named if len(named) == len(masks) else dict(masks)
+
+
+def named_as(images: Collection[str], masks: Mapping[str, Found]) -> dict[str, Found]:
+    """The masks of these images, by image: of the same name, or with the ending that fits most.
+
+    >>> named_as(["a"], {"a_mask": 1, "b_mask": 2})
+    {'a': 1}
+    """
+    wanted = sorted(set(images))
+    ways = [{image: image for image in wanted}]
+    ways += [{image: image + end for image in wanted} for end in _endings(wanted, masks)]
+    ways += [
+        {image: image.removesuffix(end) for image in wanted if image.endswith(end)}
+        for end in _endings(masks, wanted)
+    ]
+    found = [{image: masks[m] for image, m in way.items() if m in masks} for way in ways]
+    return max(found, key=len)
 
 
 def way_in(folder: Path) -> str:
@@ -64,11 +73,11 @@ def way_in(folder: Path) -> str:
 
 def _endings(short: Collection[str], long: Collection[str]) -> Iterator[str]:
     """How names go on from the first of the short ones, as far as that can be an ending."""
-    first = min(short, default="")
-    for name in sorted(long):
-        ending = name.removeprefix(first)
-        if first and len(ending) < len(name) and ending and not ending[0].isdecimal():
-            yield ending
+    for first in sorted(short):
+        found = {name.removeprefix(first) for name in long if name.startswith(first)} - {""}
+        yield from sorted(ending for ending in found if not ending[0].isdecimal())
+        if found:
+            return
 
 
 def _images_in(folder: Path) -> set[str]:
