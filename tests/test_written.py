@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import re
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -15,11 +17,13 @@ from ehtseg.records import UserError
 from ehtseg.study.designs import STUDIES, dsb2018, stages, table1
 from ehtseg.study.levels import label
 from ehtseg.study.plan import Place
+from ehtseg.study.prices import write_prices
 from ehtseg.study.report import rewrite_report, write_report
 from ehtseg.study.results import BASELINES, read_facts, read_results, write_facts
 from ehtseg.study.run import Order, look_at
 from ehtseg.study.written import enter_design, find_study, study_of
 from made_study import Story
+from test_rival_table import PRICE
 
 EXAMPLE = Path(__file__).resolve().parents[1] / "examples" / "03_own_study.yaml"
 SAMPLES = EXAMPLE.parents[1] / "samples"
@@ -105,9 +109,9 @@ def test_like_takes_other_data_and_plans_what_was_thought_of_later() -> None:
         ({"factors": {}, "compare": []}, "rows, each a list of levels"),
         ({"rows": [[]]}, "rows, each a list of levels"),
         ({"rows": [["Tiyn", "BCE"]]}, "Tiyn: Nearest: Tiny"),
-        ({"rows": [["Xyzzy"]]}, "Xyzzy: no such level"),
+        ({"rows": [["Xyzzy"]]}, "Known: Tiny; U-Net; ResNet-50"),
         ({"compare": [["focal", "random"]]}, "no two rows differ in just that"),
-        ({"compare": [["focal", "Xyzzy"]]}, "no such level"),
+        ({"compare": [["focal", "Xyzzy"]]}, "frozen, statistics adapt; not frozen"),
         ({"compare": [[["Tiny"], ["Tiny", "BCE"]]]}, "Tiny - Tiny, BCE"),
         ({"later": [["ImageNet", "random"]]}, "no two rows"),
         ({"data": {}}, "no folder to train on"),
@@ -193,6 +197,28 @@ def test_what_was_thought_of_afterwards_stands_apart_and_nothing_else_changes(
     with pytest.raises(UserError, match="another one"):
         enter_design(folder, None)
     assert read_facts(folder)["design"] == later
+
+
+def test_measured_prices_stand_on_the_page(tmp_path: Path) -> None:
+    folder = written(tmp_path / "x")
+    prices = {"Tiny, BCE": 1234, "Tiny, focal": 5678}
+    write_prices([replace(PRICE, row=row, parameters=n) for row, n in prices.items()], folder)
+    text = write_report(folder).with_suffix(".md").read_text(encoding="utf-8")
+    assert "**Scores and costs, film b all**" in text
+    assert re.search(r"\| Tiny, focal \|.*\| 5,678 \|", text)
+    assert "Not as published" not in text
+
+
+def test_rivals_of_ones_own_stand_among_the_others(tmp_path: Path) -> None:
+    """Also a row that does not say what it starts from."""
+    rows = [["Tiny", "ImageNet", "common recipe"], ["Tiny", "BCE"]]
+    own = {key: OWN[key] for key in ("name", "question", "expected", "levels")}
+    study = study_of({**own, "like": "rivals", "rows": rows})
+    text = write_report(Story(study, better).write(tmp_path / "x")).with_suffix(".md")
+    said = text.read_text(encoding="utf-8")
+    assert "**The rivals, eht_mbpt all**" in said
+    assert re.search(r"\| Tiny, ImageNet, common recipe \| ImageNet \|", said)
+    assert "Not as published, recipe of nnU-Net" in said
 
 
 def test_the_order_of_factors_is_kept(tmp_path: Path) -> None:

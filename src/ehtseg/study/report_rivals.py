@@ -41,19 +41,22 @@ NOTE = (
 
 
 def rival_sections(found: Found, folder: Path) -> list[Section]:
-    """One table a place; none for other studies. Costs are read from prices.csv in `folder`."""
-    if not is_of_rivals(found):
+    """One table a place, of the rivals and of studies whose prices stand in `folder`."""
+    prices, rivals = read_prices(folder), is_of_rivals(found)
+    if not (rivals or prices):
         return []
-    rows = rival_table(found.results, read_prices(folder))
+    rows = rival_table(found.results, prices)
     blocks: list[Block] = []
+    kind, title = ("rivals", "The rivals") if rivals else ("costs", "Scores and costs")
     for place in _unseen_first(found):
         lines = [_line(row) for row in rows if row.place == place]
-        blocks += table(f"rivals_{slug(place)}", f"The rivals, {place}", COLUMNS, lines, NOTE)
+        blocks += table(f"{kind}_{slug(place)}", f"{title}, {place}", COLUMNS, lines, NOTE)
     machines = {row.price.machine or "a machine that was not noted" for row in rows if row.price}
     measured = [f"Rates and memory were measured on {name}." for name in sorted(machines)]
     blocks += measured or ["Rates and memory were not measured: `ehtseg prices` does it."]
-    blocks.append(
-        Points(tuple(f"Not as published, {n}: {said}" for n, said in NOT_FOLLOWED.items()))
+    unlike = {n: said for n, said in NOT_FOLLOWED.items() if any(n in r for r in found.study.rows)}
+    blocks += [Points(tuple(f"Not as published, {n}: {s}" for n, s in unlike.items()))] * bool(
+        unlike
     )
     return [Section("What each network finds, and what it costs", tuple(blocks))] if rows else []
 
@@ -110,8 +113,8 @@ class _Lead:
 
 
 def _lead(found: Found, start: str) -> _Lead | None:
-    planned = [row for row in found.study.rows if row[1] == start]
-    ours = next(label(row) for row in planned if row[0] == OURS and row[2] == COMMON)
+    planned = [row for row in found.study.rows if row[1:2] == (start,)]
+    ours = next(label(row) for row in planned if row[0] == OURS and COMMON in row)
     tables = {label(row): found.together(label(row), unseen(found)) for row in planned}
     leads = contrasts_at(tables, [(row, ours) for row in tables if row != ours])
     if not leads:
@@ -142,7 +145,7 @@ def _recommended(lead: _Lead, prices: Mapping[str, Price], unit: str) -> str:
 
 
 def _ahead(found: Found, start: str, words: str, leading: _Lead | None) -> str:
-    planned = [label(row) for row in found.study.rows if row[1] == start]
+    planned = [label(row) for row in found.study.rows if row[1:2] == (start,)]
     ran = sum(found.together(row, unseen(found)) is not None for row in planned)
     about = f"rows from {words} ({ran} of {len(planned)} have scores)"
     if leading is None:

@@ -209,8 +209,9 @@ def _know(wanted: Iterable[str], own: Collection[str]) -> None:
     known = [*own, *LEVELS]
     unknown = [level for level in sorted(wanted) if level not in known]
     if unknown:
-        near = " ".join(f"{each}: {_nearest(each, known) or 'no such level.'}" for each in unknown)
-        cure = f"{near} Levels of your own are defined under levels."
+        near = [f"{each}: {_nearest(each, known)}" for each in unknown if _nearest(each, known)]
+        told = " ".join(near) if len(near) == len(unknown) else f"Known: {'; '.join(known)}."
+        cure = f"{told} Levels of your own are defined under levels."
         raise _wrong("rows of known levels", ", ".join(map(repr, unknown)), cure)
 
 
