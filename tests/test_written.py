@@ -276,6 +276,17 @@ def test_what_a_neighbour_lends_is_planned_as_lent(
     assert not (tmp_path / "more").exists()
 
 
+def test_without_a_name_the_studies_are_listed_and_without_a_place_nothing_is_done(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert ehtseg(monkeypatch, "study") == 0
+    said = capsys.readouterr().out
+    for study in STUDIES.values():
+        assert re.search(rf"^{study.name} +{re.escape(study.question)}", said, re.M)
+    assert ehtseg(monkeypatch, "study", "table1", "--data", ".") == 2
+    assert "--out" in capsys.readouterr().err
+
+
 def test_the_example_is_a_study() -> None:
     study = find_study(str(EXAMPLE))
     assert study.name not in STUDIES

@@ -195,6 +195,15 @@ def show_analysed(results: Sequence[AnalyseResult], out: Path) -> int:
     return sum(result.status == "failed" for result in results)
 
 
+def show_studies() -> None:
+    """Print the named studies: what they ask, and what they cost."""
+    from ehtseg.study.designs import STUDIES
+
+    rows = [(study.name, study.question, study.cost) for study in STUDIES.values()]
+    table("Named studies, at the scale cpu on two cores", ("study", "question", "cost"), rows)
+    say("One of your own is a YAML file: examples/03_own_study.yaml. --plan shows runs and hours.")
+
+
 def show_plan(work: Work, seconds: Mapping[str, float], workers: int, total_s: float) -> None:
     """Print what is left of a study, row by row, and how long it will take."""
     order, left = work.order, work.left

@@ -118,6 +118,8 @@ def study_of(written: Mapping[str, Any]) -> Study:
         name="", question="", factors={}, outcome="", expected="", cost="", rows=(),
         data=Data((), (), "recording", {}),
     )  # fmt: skip
+    contrasts = tuple(dict.fromkeys([*planned, *_pairs(design.compare, rows, levels)]))
+    later = _pairs(design.later, rows, levels)
     study = replace(
         began,
         name=design.name,
@@ -127,8 +129,8 @@ def study_of(written: Mapping[str, Any]) -> Study:
         cost="see --plan",
         factors={**began.factors, **design.factors},
         rows=rows,
-        contrasts=tuple(dict.fromkeys([*planned, *_pairs(design.compare, rows, levels)])),
-        later=_pairs(design.later, rows, levels),
+        contrasts=contrasts,
+        later=tuple(pair for pair in later if pair not in contrasts),
         later_when=design.later_when,
         data=_data(design.data, began.data),
         seeds=design.seeds or began.seeds,
