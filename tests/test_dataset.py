@@ -128,7 +128,9 @@ def test_the_layout_of_another_program_is_answered_with_commands_that_work(
     with pytest.raises(UserError) as error:
         open_dataset([theirs])
     _, _, command = str(error.value).partition("If this is what they are:  ")
+    before = {path.relative_to(theirs): path.read_bytes() for path in theirs.rglob("*.png")}
     subprocess.run(command, shell=True, check=True)  # as its user would paste it
+    assert all((theirs / name).read_bytes() == content for name, content in before.items())
     read = open_dataset([theirs]).frames
     assert [frame.image_sha256 for frame in read] == [
         frame.image_sha256 for frame in open_dataset([ours]).frames

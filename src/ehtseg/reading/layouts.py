@@ -51,13 +51,18 @@ def named_as(images: Collection[str], masks: Mapping[str, Found]) -> dict[str, F
 
 
 def way_in(folder: Path) -> str:
-    """Commands that give a folder of images and masks our names; nothing where it is not clear."""
+    """Commands that lay a folder of images and masks out as ours, without a change to its files.
+
+    Nothing where it is not clear which are which.
+    """
     names = {path: _images_in(path) for path in sorted(folder.iterdir()) if path.is_dir()}
     filled = [path for path, files in names.items() if files]
     masks = [path for path in filled if OF_MASKS.search(path.name)]
     images = [path for path in filled if path not in masks]
     if len(masks) == len(images) == 1:
-        return _moves((images[0], folder / "images"), (masks[0], folder / "masks"))
+        pairs = (images[0], folder / "images"), (masks[0], folder / "masks")
+        links = (shlex.join(["ln", "-s", at.name, str(to)]) for at, to in pairs if at != to)
+        return " && ".join(links)
     stems = sorted(_images_in(folder))
     ends = {ending for ending in _endings(stems, stems) if OF_MASKS.search(ending)}
     for ending in sorted(ends):
@@ -65,8 +70,8 @@ def way_in(folder: Path) -> str:
         if ours == {stem for stem in stems if not stem.endswith(ending)}:
             place = shlex.quote(str(folder))
             return (
-                f"mkdir {place}/images {place}/masks && mv {place}/*{shlex.quote(ending)}.* "
-                f"{place}/masks && mv {place}/*.* {place}/images"
+                f"mkdir {place}/images {place}/masks && cp {place}/*.* {place}/images && "
+                f"mv {place}/images/*{shlex.quote(ending)}.* {place}/masks"
             )
     return ""
 
@@ -82,9 +87,3 @@ def _endings(short: Collection[str], long: Collection[str]) -> Iterator[str]:
 
 def _images_in(folder: Path) -> set[str]:
     return {path.stem for path in folder.iterdir() if path.suffix.lower() in IMAGE_SUFFIXES}
-
-
-def _moves(*moves: tuple[Path, Path]) -> str:
-    return " && ".join(
-        shlex.join(["mv", str(one), str(other)]) for one, other in moves if one != other
-    )
