@@ -457,6 +457,10 @@ def test_masks_made_elsewhere_are_scored_on_the_same_frames(
     ]
     assert [row["image"] for row in rows] == [row["image"] for row in found.tables["scores.csv"]]
     gap = models["net"]["per_recording"]["dice"] - 1
+    two = {"cellpose": place, "again": place}
+    evaluate(run, dataset, "all", tmp_path / "two", beside=two)
+    of_two = (tmp_path / "two" / "report.html").read_text(encoding="utf-8")
+    assert "not corrected for how many they are" in of_two
     page = (tmp_path / "out" / "report.html").read_text(encoding="utf-8")
     assert f"in the mean of the recordings: {gap:+.4f}" in page
 

@@ -160,7 +160,10 @@ def _in_short(found: Evaluation) -> list[str]:
             f"{models[best]['per_image']['dice']:.4f}. The network minus it, in the mean of the "
             f"recordings: {gap.estimate:+z.4f}{_range(gap)}."
         )
-    said += [_beside(found, name) for name in models if name not in (NET, *BASELINES)]
+    beside = [_beside(found, name) for name in models if name not in (NET, *BASELINES)]
+    said += beside
+    if len(beside) > 1 and recordings > 1:
+        said.append("These intervals are not corrected for how many they are.")
     worst = net["worst"]
     said.append(f"The lowest Dice is {worst['dice']:.4f}, of {worst['image']}.")
     return [*said, *found.warnings, found.summary["empty_rule"]]
