@@ -5,7 +5,8 @@ words, `key` the start of the hash of what was trained and on what, `place` the 
 frames that were scored ("eht_d1t3 test", "eht_mbpt all"). No table but timings.csv holds times;
 none holds paths.
 
-study.json       name, scale, command, seeds, versions and machine, sha256 of each data folder
+study.json       name, scale, command, seeds, versions and machine, sha256 of each data folder; the
+                 design of a study that its user wrote in a file
 runs.csv         one row a run: status (done, failed, skipped) with the reason; epochs and steps;
                  parameters and trainable ones; weights that the encoder started from; threshold
                  and temperature chosen on validation; best_epoch; baselines (the key of the run
