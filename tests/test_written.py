@@ -19,9 +19,9 @@ from ehtseg.study.levels import label
 from ehtseg.study.plan import Place
 from ehtseg.study.prices import write_prices
 from ehtseg.study.report import rewrite_report, write_report
-from ehtseg.study.results import BASELINES, read_facts, read_results, write_facts
+from ehtseg.study.results import BASELINES, enter_design, read_facts, read_results, write_facts
 from ehtseg.study.run import Order, look_at
-from ehtseg.study.written import enter_design, find_study, study_of
+from ehtseg.study.written import find_study, study_of
 from made_study import Story
 from test_rival_table import PRICE
 
@@ -81,6 +81,29 @@ def test_like_extends_a_named_study_whose_trainings_stay_the_same() -> None:
     assert study.kind == "table1"
 
 
+def test_like_on_the_same_data_keeps_apart_what_was_thought_of_later() -> None:
+    own = {key: OWN[key] for key in ("name", "question", "expected")}
+    study = study_of({**own, "like": "dsb2018"})
+    assert (study.contrasts, study.later) == (dsb2018.contrasts, dsb2018.later)
+    assert study.later_when == dsb2018.later_when
+    pair = [["VGG-16", "random", "BCE", "frozen"], ["ResNet-50", "random", "BCE", "frozen"]]
+    more = study_of({**own, "like": "dsb2018", "later": [pair], "later_when": "today"})
+    assert more.later == (*dsb2018.later, tuple(map(tuple, pair)))
+    assert more.later_when == f"{dsb2018.later_when}; today"
+
+
+def test_what_is_decided_here_wins_over_the_scale_of_the_study_it_is_like() -> None:
+    own = {key: OWN[key] for key in ("name", "question", "expected")}
+    plain = study_of({**own, "like": "dsb2018"}).plan("cpu")[0].recipe
+    assert plain.fit.images_per_epoch == 240
+    fewer = {"fit": {"images_per_epoch": 80}}
+    run = study_of({**own, "like": "dsb2018", "decisions": fewer}).plan("cpu")[0]
+    assert run.recipe.fit.images_per_epoch == 80
+    assert run.recipe.net.profile == plain.net.profile == "modern"
+    with pytest.raises(UserError, match=r"fit.images_per_epoch in few. Give"):
+        study_of({**own, "like": "dsb2018", "levels": {"few": fewer}})
+
+
 def test_like_takes_other_data_and_plans_what_was_thought_of_later() -> None:
     own = {key: OWN[key] for key in ("name", "question", "expected", "data")}
     study = study_of({**own, "like": "stages", "seeds": 5})
@@ -123,6 +146,7 @@ def test_like_takes_other_data_and_plans_what_was_thought_of_later() -> None:
         ({"decisions": {"data": {"split_seed": 1}}}, "data.split_seed in decisions"),
         ({"levels": {"Tiny": {"fit": {"los": "bce"}}}}, "unknown key fit.los (nearest: fit.loss"),
         ({"like": "tabel1"}, "Nearest: table1"),
+        ({"like": "other.yaml"}, "a study (table1"),
     ],
 )
 def test_what_cannot_be_meant_is_refused_with_its_cure(changed: dict[str, Any], said: str) -> None:

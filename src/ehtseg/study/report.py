@@ -37,9 +37,8 @@ from ehtseg.study.report_pixels import pixel_sections
 from ehtseg.study.report_rivals import rival_sections, rivals_ahead, rivals_in_short
 from ehtseg.study.report_scores import place_sections
 from ehtseg.study.report_training import runs_section, training_section
-from ehtseg.study.results import read_examples, read_facts, read_results
+from ehtseg.study.results import enter_design, read_examples, read_facts, read_results
 from ehtseg.study.verdicts import Claim, claims, unseen
-from ehtseg.study.written import enter_design
 
 STANDINGS: dict[Shown, str] = {
     "more than opponents": "beat every copied training mask and a threshold without a network",

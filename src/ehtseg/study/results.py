@@ -46,6 +46,7 @@ Columns = dict[str, Array]  # a table as arrays of equal length, by column
 NET = "net"  # the model of the rows of a network
 BASELINES = "baselines"  # the `row` of the run that fits and scores the trivial opponents
 EXAMPLES = "examples"
+AFTERWARDS = ("later", "later_when")  # what may be added to a design when there are results
 KEY_CHARACTERS = 16  # of the hash that is a key
 BOTH = ("dice", "iou")
 AT = ("0.4", "0.9")  # thresholds reported beside 0.5 and the chosen one
@@ -148,6 +149,34 @@ def write_facts(folder: Path, facts: Mapping[str, Any]) -> None:
     text = json.dumps({name: facts[name] for name in sorted(facts)}, indent=1)
     with written_whole(folder / "study.json") as beside:
         beside.write_text(text + "\n", encoding="utf-8")
+
+
+def check_design(folder: Path, design: Mapping[str, Any] | None) -> None:
+    """See that a folder of results was begun with this design; nothing is written.
+
+    Raises: UserError that names what is another one, but for what may be added afterwards.
+    """
+    before, now = read_facts(folder).get("design") or {}, design or {}
+    changed = {key for key in before.keys() | now.keys() if before.get(key) != now.get(key)}
+    if changed - set(AFTERWARDS):
+        raise UserError(
+            f"the design with which {folder} was begun",
+            f"another one: {', '.join(sorted(changed - set(AFTERWARDS)))} changed",
+            "A study says beforehand what it asks. What was thought of when there were results "
+            "stands under later; for another study give another --out: what it has in common "
+            "with this one is not trained again.",
+        )
+
+
+def enter_design(folder: Path, design: Mapping[str, Any] | None) -> None:
+    """Enter what was added to a design afterwards into study.json.
+
+    Raises: UserError where something else has changed.
+    """
+    check_design(folder, design)
+    facts = read_facts(folder)
+    if design and facts.get("design") != design:
+        write_facts(folder, {**facts, "design": design})
 
 
 def read_tables(folder: Path) -> Tables:

@@ -26,10 +26,17 @@ from ehtseg.study.frames import check_folders, opened
 from ehtseg.study.ledger import Ledger, locked
 from ehtseg.study.plan import Run, Study
 from ehtseg.study.prices import PRICES
-from ehtseg.study.results import BASELINES, EXAMPLES, Tables, read_facts, write_facts
+from ehtseg.study.results import (
+    BASELINES,
+    EXAMPLES,
+    Tables,
+    check_design,
+    enter_design,
+    read_facts,
+    write_facts,
+)
 from ehtseg.study.shared import Neighbour, neighbours
 from ehtseg.study.task import Task, carry_out, look_for_weights, once
-from ehtseg.study.written import check_design, enter_design
 
 Tell = Callable[[str], None]  # one sentence for the user
 Tick = Callable[[int, int], None]  # runs done, runs in all

@@ -42,11 +42,9 @@ from ehtseg.study.designs import STUDIES
 from ehtseg.study.levels import LEVELS, Row, against, label
 from ehtseg.study.plan import Data, Place, Study
 from ehtseg.study.published import Decisions
-from ehtseg.study.results import read_facts, write_facts
 
 SUFFIXES = (".yaml", ".yml")
 SEEDED = {("fit", "seed"), ("data", "split_seed")}  # the plan gives each training its own
-AFTERWARDS = ("later", "later_when")  # what may be added when there are results
 EXAMPLE = "name, question, expected, data: {train: [...]}, rows: [[U-Net, BCE]]"
 
 Side = str | tuple[str, ...]  # a level, or a whole row
@@ -94,6 +92,10 @@ def find_study(name: str) -> Study:
     """
     if Path(name).suffix.lower() in SUFFIXES:
         return study_of(read_mapping(Path(name), "study", EXAMPLE))
+    return _named(name)
+
+
+def _named(name: str) -> Study:
     if name not in STUDIES:
         cure = _nearest(name, STUDIES) or "Choose one of these, or give a .yaml file of your own."
         raise UserError(f"a study ({', '.join(STUDIES)})", f"{name!r}", cure)
@@ -106,20 +108,25 @@ def study_of(written: Mapping[str, Any]) -> Study:
     Raises: UserError that says what is unknown or missing in it.
     """
     design = _design(written)
-    like = find_study(design.like) if design.like else None
+    like = _named(design.like) if design.like else None
     levels = {**(like.levels if like else {}), **design.levels}
     crossed = product(*design.factors.values()) if design.factors else ()
     rows = tuple(dict.fromkeys([*(like.rows if like else ()), *design.rows, *crossed]))
     if not rows or not all(rows):
         raise _wrong("rows, each a list of levels", "none", f"Write for example: {EXAMPLE}.")
     _know({level for row in rows for level in row}, levels)
-    planned = (*like.contrasts, *like.later) if like else ()  # nothing is known here yet
     began = like or Study(
         name="", question="", factors={}, outcome="", expected="", cost="", rows=(),
         data=Data((), (), "recording", {}),
     )  # fmt: skip
+    data = _data(design.data, began.data)
+    known = data == began.data  # of other data nothing has been seen: there all is planned
+    planned = (*began.contrasts, *(() if known else began.later))
     contrasts = tuple(dict.fromkeys([*planned, *_pairs(design.compare, rows, levels)]))
-    later = _pairs(design.later, rows, levels)
+    later = (*(began.later if known else ()), *_pairs(design.later, rows, levels))
+    when = [began.later_when] * (known and bool(began.later)) + [design.later_when] * bool(
+        design.later
+    )
     study = replace(
         began,
         name=design.name,
@@ -130,46 +137,19 @@ def study_of(written: Mapping[str, Any]) -> Study:
         factors={**began.factors, **design.factors},
         rows=rows,
         contrasts=contrasts,
-        later=tuple(pair for pair in later if pair not in contrasts),
-        later_when=design.later_when,
-        data=_data(design.data, began.data),
+        later=tuple(pair for pair in dict.fromkeys(later) if pair not in contrasts),
+        later_when="; ".join(when),
+        data=data,
         seeds=design.seeds or began.seeds,
         profile=design.profile or began.profile,
         decisions=_joined(began.decisions, design.decisions),
+        at=_at(began.at, design),
         levels=levels,
         design=written,
     )
     for scale in study.scales:
         study.plan(scale)  # every recipe is possible
     return study
-
-
-def check_design(folder: Path, design: Mapping[str, Any] | None) -> None:
-    """See that a folder of results was begun with this design; nothing is written.
-
-    Raises: UserError that names what is another one, but for what may be added afterwards.
-    """
-    before, now = read_facts(folder).get("design") or {}, design or {}
-    changed = {key for key in before.keys() | now.keys() if before.get(key) != now.get(key)}
-    if changed - set(AFTERWARDS):
-        raise UserError(
-            f"the design with which {folder} was begun",
-            f"another one: {', '.join(sorted(changed - set(AFTERWARDS)))} changed",
-            "A study says beforehand what it asks. What was thought of when there were results "
-            "stands under later; for another study give another --out: what it has in common "
-            "with this one is not trained again.",
-        )
-
-
-def enter_design(folder: Path, design: Mapping[str, Any] | None) -> None:
-    """Enter what was added to a design afterwards into study.json.
-
-    Raises: UserError where something else has changed.
-    """
-    check_design(folder, design)
-    facts = read_facts(folder)
-    if design and facts.get("design") != design:
-        write_facts(folder, {**facts, "design": design})
 
 
 def _design(written: Mapping[str, Any]) -> Design:
@@ -197,13 +177,12 @@ def _check_level(level: str, decided: Mapping[str, Any]) -> None:
         raise _wrong(
             "new words under levels, without commas", f"{level!r}, {why}", "Choose another."
         )
-    for section, key in SEEDED:
-        if key in (decided.get(section) or {}):
-            raise _wrong(
-                "decisions other than seeds, which the plan counts",
-                f"{section}.{key} in {level}",
-                "Leave it out, and say the number of trainings of a row under seeds.",
-            )
+    if seeded := sorted(SEEDED & _decided(dict(decided))):
+        raise _wrong(
+            "decisions other than seeds, which the plan counts",
+            f"{'.'.join(seeded[0])} in {level}",
+            "Leave it out, and say the number of trainings of a row under seeds.",
+        )
 
 
 def _know(wanted: Iterable[str], own: Collection[str]) -> None:
@@ -267,6 +246,34 @@ def _data(written: WrittenData, like: Data) -> Data:
         like.split,
         like.cautions if same else (),
     )
+
+
+def _at(like: Mapping[str, Decisions], design: Design) -> dict[str, Decisions]:
+    """What the scales of the study that it is like decide, but for what is decided here.
+
+    Raises: UserError for a level that would decide what a scale decides for all rows.
+    """
+    theirs = {each for decided in like.values() for each in _decided(decided)}
+    for level, decided in design.levels.items():
+        if clash := sorted(_decided(decided) & theirs):
+            raise _wrong(
+                f"levels that leave to a scale of {design.like} what it decides for all rows",
+                f"{'.'.join(clash[0])} in {level}",
+                "Give it under decisions.",
+            )
+    ours = _decided(design.decisions)
+    return {
+        scale: {
+            section: {key: x for key, x in values.items() if (section, key) not in ours}
+            for section, values in decided.items()
+        }
+        for scale, decided in like.items()
+    }
+
+
+def _decided(decisions: Decisions) -> set[tuple[str, str]]:
+    """What is decided, each as section and key."""
+    return {(section, key) for section, values in decisions.items() for key in values or {}}
 
 
 def _joined(first: Decisions, second: Decisions) -> Decisions:
