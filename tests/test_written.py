@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import sys
+import textwrap
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -11,6 +12,7 @@ from typing import Any
 import pytest
 import yaml
 
+import ehtseg.study.written as written_room
 from conftest import write_labelled
 from ehtseg.doors.cli import main
 from ehtseg.records import UserError
@@ -66,6 +68,15 @@ def test_a_file_and_its_mapping_are_one_study(tmp_path: Path) -> None:
     path = tmp_path / "mine.yaml"
     path.write_text(yaml.safe_dump(OWN, sort_keys=False), encoding="utf-8")
     assert find_study(str(path)) == study_of(OWN)
+
+
+def test_the_example_of_the_docstring_is_a_study() -> None:
+    text = (written_room.__doc__ or "").partition("\n\n")[2].partition("\n\n")[0]
+    study = study_of(yaml.safe_load(textwrap.dedent(text)))
+    assert study.rows[len(table1.rows) :] == (
+        ("Lite0", "focal", "frozen"), ("Lite0", "BCE"), ("Lite0", "focal")
+    )  # fmt: skip
+    assert (("Lite0", "BCE"), ("U-Net", "BCE")) in study.contrasts
 
 
 def test_like_extends_a_named_study_whose_trainings_stay_the_same() -> None:
