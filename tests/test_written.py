@@ -98,6 +98,8 @@ def test_like_on_the_same_data_keeps_apart_what_was_thought_of_later() -> None:
     assert (study.contrasts, study.later) == (dsb2018.contrasts, dsb2018.later)
     assert study.later_when == dsb2018.later_when
     pair = [["VGG-16", "random", "BCE", "frozen"], ["ResNet-50", "random", "BCE", "frozen"]]
+    elsewhere = study_of({**own, "like": "stages", "data": {"score": ["eht_mbpt"]}})
+    assert elsewhere.later == stages.later, "its trainings are known, wherever they are scored"
     more = study_of({**own, "like": "dsb2018", "later": [pair], "later_when": "today"})
     assert more.later == (*dsb2018.later, tuple(map(tuple, pair)))
     assert more.later_when == f"{dsb2018.later_when}; today"

@@ -120,13 +120,11 @@ def study_of(written: Mapping[str, Any]) -> Study:
         data=Data((), (), "recording", {}),
     )  # fmt: skip
     data = _data(design.data, began.data)
-    known = data == began.data  # of other data nothing has been seen: there all is planned
+    known = data.train == began.data.train  # of others nothing has been seen: all is planned
     planned = (*began.contrasts, *(() if known else began.later))
     contrasts = tuple(dict.fromkeys([*planned, *_pairs(design.compare, rows, levels)]))
     later = (*(began.later if known else ()), *_pairs(design.later, rows, levels))
-    when = [began.later_when] * (known and bool(began.later)) + [design.later_when] * bool(
-        design.later
-    )
+    when = (began.later_when if known else "", design.later_when if design.later else "")
     study = replace(
         began,
         name=design.name,
@@ -138,7 +136,7 @@ def study_of(written: Mapping[str, Any]) -> Study:
         rows=rows,
         contrasts=contrasts,
         later=tuple(pair for pair in dict.fromkeys(later) if pair not in contrasts),
-        later_when="; ".join(when),
+        later_when="; ".join(filter(None, when)),
         data=data,
         seeds=design.seeds or began.seeds,
         profile=design.profile or began.profile,
